@@ -1,0 +1,161 @@
+package frame
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"unicode/utf8"
+)
+
+// Parse reads and checks a client frame. On error the returned frame still carries the id, where one could be read, and
+// the error is the frame to answer with.
+func Parse(b []byte) (Client, *Error) {
+	if len(b) > MaxFrame {
+		return Client{}, Errorf(TooLarge, "", "a frame is at most %d bytes", MaxFrame)
+	}
+	if !utf8.Valid(b) {
+		return Client{}, Errorf(BadRequest, "", "the frame is not valid UTF-8")
+	}
+	var head struct {
+		Type json.RawMessage `json:"type"`
+		ID   json.RawMessage `json:"id"`
+	}
+	if err := json.Unmarshal(b, &head); err != nil {
+		return Client{}, Errorf(BadRequest, "", "the frame is not a JSON object: %s", jsonReason(err))
+	}
+	var c Client
+	id, ok := requestID(head.ID)
+	if !ok {
+		return c, Errorf(BadRequest, "", "id must be a string of 1 to %d characters", MaxID)
+	}
+	c.ID = id
+	if len(head.Type) == 0 || json.Unmarshal(head.Type, &c.Type) != nil || c.Type == "" {
+		return c, Errorf(BadRequest, id, "type is missing or not a string")
+	}
+	if !known(c.Type) {
+		return c, Errorf(UnknownType, id, "unknown type %q", clip(c.Type))
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		c.ID = id
+		return c, Errorf(BadRequest, id, "%s", jsonReason(err))
+	}
+	if err := c.check(); err != nil {
+		return c, err
+	}
+	return c, nil
+}
+
+func known(t string) bool {
+	switch t {
+	case TypeHello, TypeJoin, TypeLeave, TypeSend, TypeHistory, TypeTyping:
+		return true
+	}
+	return false
+}
+
+// requestID reads an optional id; ok is false where one is given and wrong.
+func requestID(raw json.RawMessage) (id string, ok bool) {
+	if len(raw) == 0 || string(raw) == "null" {
+		return "", true
+	}
+	if json.Unmarshal(raw, &id) != nil || !ValidID(id) {
+		return "", false
+	}
+	return id, true
+}
+
+// ValidID tells whether s can be a request's id: 1 to 64 characters, none of them NUL, which no SQL text holds.
+func ValidID(s string) bool {
+	n := utf8.RuneCountInString(s)
+	return n >= 1 && n <= MaxID && !strings.ContainsRune(s, 0)
+}
+
+func (c *Client) check() *Error {
+	if c.Type == TypeHello {
+		return nil // a wrong hello has a close code of its own: see CheckName
+	}
+	if !ValidRoom(c.Room) {
+		return Errorf(BadRequest, c.ID, "room must be 1 to %d of letters, digits, '.', '_', '-'", MaxRoom)
+	}
+	switch c.Type {
+	case TypeJoin:
+		if c.After != nil && *c.After < 0 {
+			return Errorf(BadRequest, c.ID, "after must not be negative")
+		}
+	case TypeSend:
+		if c.ID == "" {
+			return Errorf(BadRequest, "", "a send needs an id")
+		}
+		return CheckText(c.ID, c.Text)
+	case TypeHistory:
+		if c.ID == "" {
+			return Errorf(BadRequest, "", "history needs an id")
+		}
+		if (c.After == nil) == (c.Before == nil) {
+			return Errorf(BadRequest, c.ID, "history needs either before or after")
+		}
+		if c.Limit == nil {
+			return Errorf(BadRequest, c.ID, "history needs a limit, 1 to %d", MaxHistory)
+		}
+		return CheckPage(c.ID, c.After, c.Before, *c.Limit)
+	}
+	return nil
+}
+
+// CheckText checks the text of a send.
+func CheckText(id, text string) *Error {
+	switch {
+	case len(text) > MaxText:
+		return Errorf(TooLarge, id, "text is at most %d bytes, this one has %d", MaxText, len(text))
+	case strings.TrimSpace(text) == "":
+		return Errorf(BadRequest, id, "text must not be empty or only white space")
+	case strings.ContainsRune(text, 0):
+		return Errorf(BadRequest, id, "text must not contain U+0000")
+	}
+	return nil
+}
+
+// CheckPage checks the bounds of a page of history.
+func CheckPage(id string, after, before *int64, limit int) *Error {
+	switch {
+	case after != nil && before != nil:
+		return Errorf(BadRequest, id, "history takes before or after, not both")
+	case after != nil && *after < 0:
+		return Errorf(BadRequest, id, "after must not be negative")
+	case before != nil && *before < 1:
+		return Errorf(BadRequest, id, "before must be at least 1")
+	case limit < 1 || limit > MaxHistory:
+		return Errorf(BadRequest, id, "limit must be 1 to %d", MaxHistory)
+	}
+	return nil
+}
+
+// CheckName checks the name of a hello on an open server.
+func CheckName(name string) *Error {
+	n := utf8.RuneCountInString(name)
+	if n < 1 || n > MaxName || strings.TrimSpace(name) != name || strings.ContainsFunc(name, isControl) {
+		return Errorf(BadRequest, "", "name must be 1 to %d characters, without control characters or white space at its ends", MaxName)
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+
+// jsonReason tells a JSON error in the words of the protocol, without naming Go types.
+func jsonReason(err error) string {
+	var te *json.UnmarshalTypeError
+	if errors.As(err, &te) {
+		if te.Field == "" {
+			return "a frame is a JSON object, not a " + te.Value
+		}
+		return te.Field + " has the wrong type: " + te.Value
+	}
+	return err.Error()
+}
+
+func clip(s string) string {
+	if len(s) > 40 {
+		return s[:40] + "…"
+	}
+	return s
+}
