@@ -4,6 +4,7 @@
 package frame
 
 import (
+	"bytes"
 	"encoding/json"
 	"regexp"
 	"time"
@@ -107,7 +108,8 @@ type Joined struct {
 	Head    int64    `json:"head"`
 	Stored  int64    `json:"stored"`
 	Reset   bool     `json:"reset,omitempty"`
-	Members []string `json:"members"`
+	Members []string `json:"members"` // at most [MembersListed] of them
+	Count   int      `json:"count"`   // of all members
 }
 
 // Events is the only frame that carries events. Complete is set in a page of history: nothing follows in the direction
@@ -207,4 +209,30 @@ type Server struct {
 	Retry        bool             `json:"retry"`
 	RetryAfterMS int64            `json:"retry_after_ms"`
 	RetryMS      *[2]int64        `json:"retry_ms"`
+}
+
+// Encode is json.Marshal for the frames of this package, without the HTML escapes.
+func Encode(v any) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		panic(err) // only for a type that JSON cannot hold, which no frame is
+	}
+	return bytes.TrimSuffix(b.Bytes(), []byte{'\n'})
+}
+
+// AppendEvents appends an events frame to b from events that are encoded already: the log of a room encodes each event
+// once for all its readers.
+func AppendEvents(b []byte, room string, encoded [][]byte) []byte {
+	b = append(b, `{"type":"events","room":"`...)
+	b = append(b, room...) // a valid name needs no escape
+	b = append(b, `","events":[`...)
+	for i, e := range encoded {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, e...)
+	}
+	return append(b, `]}`...)
 }
