@@ -1,0 +1,166 @@
+package chatroom
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+)
+
+const (
+	// batchCount and batchBytes bound one transaction.
+	batchCount = 1024
+	batchBytes = 1 << 20
+	// acceptQueue is how many sends may wait for the transaction under way. Whoever finds it full waits, and reads
+	// nothing more from its connection meanwhile.
+	acceptQueue = 4096
+	// acceptTimeout bounds one transaction, outcomeTimeout the tries to learn the outcome of a commit.
+	acceptTimeout  = 10 * time.Second
+	outcomeTimeout = 15 * time.Second
+)
+
+// pending is a send on its way; done is called once, from the acceptor's goroutine, and must not block.
+type pending struct {
+	send store.Send
+	done func(store.Receipt, error)
+}
+
+// acceptor commits sends. Batching is natural: what arrives while a commit is under way goes into the next one, and a
+// send that finds the acceptor idle goes at once. One goroutine, run's own, commits one batch after the other, so that
+// this replica's events reach its rooms in commit order.
+type acceptor struct {
+	store     store.Store
+	log       *slog.Logger
+	metrics   *metrics
+	committed func(accepted []store.Send, receipts []store.Receipt) // the batch's new events, before any done
+	queue     chan pending
+	stopped   chan struct{} // closed when run has ended; nothing is taken any more
+}
+
+func newAcceptor(s store.Store, log *slog.Logger, m *metrics, committed func([]store.Send, []store.Receipt)) *acceptor {
+	return &acceptor{
+		store: s, log: log, metrics: m, committed: committed,
+		queue: make(chan pending, acceptQueue), stopped: make(chan struct{}),
+	}
+}
+
+var errStopping = errors.New("the server is stopping")
+
+// submit queues a send. It blocks while the queue is full; an error means that done will not be called.
+func (a *acceptor) submit(ctx context.Context, p pending) error {
+	select {
+	case <-a.stopped:
+		return errStopping
+	default:
+	}
+	select {
+	case a.queue <- p:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-a.stopped:
+		return errStopping
+	}
+}
+
+// run commits until ctx ends and the queue is empty. What is in flight then is finished, not cut off.
+func (a *acceptor) run(ctx context.Context) {
+	defer a.drain()
+	defer close(a.stopped)
+	batch := make([]pending, 0, batchCount)
+	for {
+		select {
+		case p := <-a.queue:
+			batch = append(batch[:0], p)
+		case <-ctx.Done():
+			select {
+			case p := <-a.queue:
+				batch = append(batch[:0], p)
+			default:
+				return
+			}
+		}
+		bytes := len(batch[0].send.Text)
+	more:
+		for len(batch) < batchCount && bytes < batchBytes {
+			select {
+			case p := <-a.queue:
+				batch = append(batch, p)
+				bytes += len(p.send.Text)
+			default:
+				break more
+			}
+		}
+		a.commit(context.WithoutCancel(ctx), batch)
+		clear(batch)
+	}
+}
+
+// drain answers what slipped into the queue while run ended.
+func (a *acceptor) drain() {
+	for {
+		select {
+		case p := <-a.queue:
+			p.done(store.Receipt{}, errStopping)
+		default:
+			return
+		}
+	}
+}
+
+// commit accepts one batch and answers every send in it.
+func (a *acceptor) commit(ctx context.Context, batch []pending) {
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	sends := make([]store.Send, len(batch))
+	for i, p := range batch {
+		sends[i] = p.send
+		sends[i].SentAt = now
+	}
+	began := time.Now()
+	receipts, err := a.try(ctx, sends)
+	if err != nil {
+		a.log.WarnContext(ctx, "sends not accepted", "count", len(batch), "error", err)
+		a.metrics.refused.Add(float64(len(batch)))
+		for _, p := range batch {
+			p.done(store.Receipt{}, err)
+		}
+		return
+	}
+	a.metrics.batch.Observe(float64(len(batch)))
+	a.metrics.commit.Observe(time.Since(began).Seconds())
+	a.committed(sends, receipts)
+	for i, p := range batch {
+		p.done(receipts[i], nil)
+	}
+}
+
+// try calls the store, and again with the same sends as long as the outcome of a commit is unknown: only the database
+// can tell, and the ids make the second try harmless. A duplicate that a later try finds is, as far as anybody can know,
+// the work of the earlier one, so that it is answered, and shown to the room, like any new message.
+func (a *acceptor) try(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
+	deadline := time.Now().Add(outcomeTimeout)
+	pause := 50 * time.Millisecond
+	unknown := false
+	for {
+		tryCtx, cancel := context.WithTimeout(ctx, acceptTimeout)
+		receipts, err := a.store.Accept(tryCtx, sends)
+		cancel()
+		if err == nil {
+			if unknown {
+				for i := range receipts {
+					receipts[i].Duplicate = false
+				}
+			}
+			return receipts, nil
+		}
+		unknown = unknown || errors.Is(err, store.ErrUnknownOutcome)
+		if !unknown || time.Now().Add(pause).After(deadline) {
+			return nil, err
+		}
+		a.log.WarnContext(ctx, "outcome of a commit unknown; trying the same again", "count", len(sends), "error", err)
+		time.Sleep(pause)
+		pause = min(2*pause, time.Second)
+	}
+}

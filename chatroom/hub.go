@@ -1,0 +1,305 @@
+package chatroom
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/frame"
+)
+
+const (
+	// holePatience is how long events above a hole wait for the missing ones to come over the fan-out, before the
+	// database is asked for them.
+	holePatience = 20 * time.Millisecond
+	// repairEvery is how often heads and stored marks are compared with the databases, for what the fan-out lost.
+	repairEvery = 2 * time.Second
+	// fillPage is how many events one step of filling a hole reads.
+	fillPage = 500
+	// openTimeout bounds the reads that open a room.
+	openTimeout = 5 * time.Second
+)
+
+// hub holds the rooms that somebody reads here, and for a while those that somebody read. It does no I/O under a lock.
+// Goroutines: run's own, and one for each room whose hole is being filled; run waits for them.
+type hub struct {
+	reader *reader
+	limits logLimits
+	log    *slog.Logger
+	ctx    context.Context // ends with the server; bounds the fills
+	fills  sync.WaitGroup
+
+	mu    sync.Mutex // guards rooms; taken before a room's mu
+	rooms map[string]*room
+}
+
+func newHub(ctx context.Context, r *reader, limits logLimits, log *slog.Logger) *hub {
+	return &hub{ctx: ctx, reader: r, limits: limits, log: log, rooms: make(map[string]*room)}
+}
+
+// open returns the room, loaded from the databases by the first who asks; the others wait for that.
+func (h *hub) open(ctx context.Context, name string) (*room, error) {
+	h.mu.Lock()
+	r, found := h.rooms[name]
+	if !found {
+		r = &room{
+			name: name, loaded: make(chan struct{}), log: newRoomLog(h.limits),
+			subs: make(map[*subscription]struct{}), idle: time.Now(),
+		}
+		h.rooms[name] = r
+	}
+	h.mu.Unlock()
+	if !found {
+		// One caller's impatience must not fail the others who wait for this load.
+		loadCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+		r.loadErr = h.load(loadCtx, r)
+		cancel()
+		if r.loadErr != nil {
+			h.forget(r)
+		}
+		close(r.loaded)
+		r.mu.Lock()
+		hole := r.log.hole()
+		r.mu.Unlock()
+		if hole && r.loadErr == nil {
+			h.fill(r, holePatience)
+		}
+	}
+	select {
+	case <-r.loaded:
+		return r, r.loadErr
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// load reads the head, the stored mark and the recent events. Live events that come meanwhile wait in the log.
+func (h *hub) load(ctx context.Context, r *room) error {
+	head, err := h.reader.store.OpenRoom(ctx, r.name)
+	if err != nil {
+		return err
+	}
+	// The head was read first: if the outbox then holds nothing of the room, all up to that head is stored.
+	tail, err := h.reader.store.Tail(ctx, r.name, 0, 0, 1)
+	if err != nil {
+		return err
+	}
+	stored := head
+	if len(tail) > 0 {
+		stored = min(head, tail[0].Seq-1)
+	}
+	recent, err := h.reader.before(ctx, r.name, head, min(h.limits.count, frame.MaxHistory))
+	if err != nil {
+		// The room works without them: who joins is served from the databases as soon as they answer.
+		h.log.WarnContext(ctx, "recent events not loaded", "room", r.name, "error", err)
+		recent = nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.log.start(head, recent, time.Now())
+	r.stored = max(r.stored, stored)
+	return nil
+}
+
+func (h *hub) forget(r *room) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rooms[r.name] == r {
+		delete(h.rooms, r.name)
+	}
+}
+
+// get returns the room if it is held here, or nil.
+func (h *hub) get(name string) *room {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rooms[name]
+}
+
+// subscribe adds a subscription, unless the room was dropped since it was opened.
+func (h *hub) subscribe(sub *subscription) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.rooms[sub.room.name] != sub.room {
+		return false
+	}
+	sub.room.subscribe(sub)
+	return true
+}
+
+// add hands committed events of one room to its readers here, whoever accepted them. A hole is filled from the database
+// if the fan-out does not bring what is missing soon.
+func (h *hub) add(name string, evs ...frame.Event) {
+	r := h.get(name)
+	if r == nil {
+		return
+	}
+	if r.add(time.Now(), evs...) {
+		h.fill(r, holePatience)
+	}
+}
+
+// fill starts to read what is missing in a room, after a moment's patience, unless that goes on already. A room that is
+// still loading is left to load.
+func (h *hub) fill(r *room, patience time.Duration) {
+	select {
+	case <-r.loaded:
+	default:
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.filling || h.ctx.Err() != nil {
+		return
+	}
+	r.filling = true
+	h.fills.Go(func() {
+		t := time.NewTimer(patience)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-h.ctx.Done():
+		}
+		err := h.fillNow(r)
+		r.mu.Lock()
+		r.filling = false
+		r.mu.Unlock()
+		if err != nil && h.ctx.Err() == nil {
+			h.log.Warn("hole not filled yet", "room", r.name, "error", err)
+		}
+	})
+}
+
+// fillNow reads on from the log's head until nothing is missing.
+func (h *hub) fillNow(r *room) error {
+	for h.ctx.Err() == nil {
+		head, _ := r.marks()
+		ctx, cancel := context.WithTimeout(h.ctx, openTimeout)
+		evs, err := h.reader.after(ctx, r.name, head, fillPage)
+		cancel()
+		if err != nil {
+			return err
+		}
+		hole := r.add(time.Now(), evs...)
+		if len(evs) == 0 || (!hole && len(evs) < fillPage) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// catchUp reads what is committed up to at least seq, if there is so much, and returns the head.
+func (h *hub) catchUp(ctx context.Context, r *room, seq int64) (head int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	for {
+		head, _ = r.marks()
+		if head >= seq {
+			return head, nil
+		}
+		evs, err := h.reader.after(ctx, r.name, head, fillPage)
+		if err != nil || len(evs) == 0 {
+			return head, err
+		}
+		r.add(time.Now(), evs...)
+	}
+}
+
+// run repairs and forgets until ctx ends, then waits for the fills.
+func (h *hub) run(ctx context.Context) {
+	defer h.fills.Wait()
+	t := time.NewTicker(repairEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-t.C:
+			h.evict(now)
+			h.repair(ctx)
+		}
+	}
+}
+
+// active returns the loaded rooms that have readers.
+func (h *hub) active() []*room {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out []*room
+	for _, r := range h.rooms {
+		select {
+		case <-r.loaded:
+		default:
+			continue
+		}
+		r.mu.Lock()
+		if len(r.subs) > 0 {
+			out = append(out, r)
+		}
+		r.mu.Unlock()
+	}
+	return out
+}
+
+// repair compares the active rooms with the database: the fan-out is best effort, and the last event of a quiet room
+// leaves no hole that would tell.
+func (h *hub) repair(ctx context.Context) {
+	active := h.active()
+	if len(active) == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	names := make([]string, 0, len(active))
+	for _, r := range active {
+		names = append(names, r.name)
+	}
+	heads, err := h.reader.store.Heads(ctx, names)
+	if err != nil {
+		h.log.WarnContext(ctx, "heads not compared", "error", err)
+		return
+	}
+	behind := names[:0]
+	for _, r := range active {
+		head, stored := r.marks()
+		if heads[r.name] > head {
+			h.fill(r, 0)
+		}
+		if stored < head {
+			behind = append(behind, r.name)
+		}
+	}
+	if len(behind) == 0 {
+		return
+	}
+	marks, err := h.reader.history.Watermarks(ctx, behind)
+	if err != nil {
+		h.log.WarnContext(ctx, "stored marks not compared", "error", err)
+		return
+	}
+	h.setStored(marks)
+}
+
+// setStored takes marks of the persister.
+func (h *hub) setStored(marks map[string]int64) {
+	for name, seq := range marks {
+		if r := h.get(name); r != nil {
+			r.setStored(seq)
+		}
+	}
+}
+
+// evict forgets rooms that nobody read for the time that events are kept, and events that are older than that.
+func (h *hub) evict(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for name, r := range h.rooms {
+		r.mu.Lock()
+		if len(r.subs) == 0 && now.Sub(r.idle) > h.limits.ttl {
+			delete(h.rooms, name)
+		}
+		r.log.trim(now)
+		r.mu.Unlock()
+	}
+}

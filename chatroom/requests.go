@@ -1,0 +1,195 @@
+package chatroom
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/frame"
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+)
+
+// handle serves one frame; it owns a slot, which goes to the answer or back.
+func (s *session) handle(b []byte) {
+	c, ferr := frame.Parse(b)
+	if ferr != nil {
+		s.answer(ferr)
+		return
+	}
+	switch c.Type {
+	case frame.TypeHello:
+		s.answer(frame.Errorf(frame.BadRequest, c.ID, "hello was said already"))
+	case frame.TypeJoin:
+		s.join(c)
+	case frame.TypeLeave:
+		s.leave(c)
+	case frame.TypeSend:
+		s.send(c)
+	case frame.TypeHistory:
+		s.work.Go(func() { s.history(c) })
+	case frame.TypeTyping:
+		s.tellTyping(c)
+	}
+}
+
+// join subscribes first and sets the cursor; the write loop then replays from it. Nothing can fall between the two.
+func (s *session) join(c frame.Client) {
+	s.mu.Lock()
+	sub, again := s.subs[c.Room]
+	full := len(s.subs) >= maxRooms
+	s.mu.Unlock()
+	if !again && full {
+		s.answer(frame.Errorf(frame.Forbidden, c.ID, "at most %d rooms for one connection", maxRooms))
+		return
+	}
+	if !again {
+		var err error
+		if sub, err = s.srv.subscribe(s.ctx, s, c.Room); err != nil {
+			s.answer(s.srv.refuse(c.ID, err))
+			return
+		}
+	}
+	members, count := s.srv.presence.members(c.Room) // who was there before
+	if !again {
+		s.srv.presence.enter(c.Room, s.user)
+	}
+
+	head, stored := sub.room.marks()
+	after := max(0, head-frame.DefaultTail)
+	reset := false
+	if c.After != nil {
+		if *c.After > head {
+			// The client may know of an event that the fan-out has not brought here yet.
+			var err error
+			if head, err = s.srv.hub.catchUp(s.ctx, sub.room, *c.After); err != nil {
+				if !again {
+					s.srv.leave(sub)
+				}
+				s.answer(s.srv.refuse(c.ID, err))
+				return
+			}
+		}
+		reset = *c.After > head || (c.Epoch != "" && c.Epoch != s.srv.epoch)
+		if reset {
+			after = max(0, head-frame.DefaultTail)
+		} else {
+			after = *c.After
+		}
+	}
+	joined := frame.Encode(frame.Joined{
+		Type: frame.TypeJoined, ID: c.ID, Room: c.Room, Epoch: s.srv.epoch, Head: head, Stored: stored,
+		Reset: reset, Members: members, Count: count,
+	})
+	s.mu.Lock()
+	s.subs[c.Room] = sub
+	sub.after, sub.page, sub.generation = after, nil, sub.generation+1
+	sub.stored, sub.joined = stored, true
+	s.replies = append(s.replies, reply{data: joined, slot: true})
+	s.markDirtyLocked(sub)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *session) leave(c frame.Client) {
+	s.mu.Lock()
+	sub := s.subs[c.Room]
+	delete(s.subs, c.Room)
+	if sub != nil {
+		sub.joined = false
+	}
+	s.mu.Unlock()
+	if sub == nil {
+		s.answer(frame.Errorf(frame.NotJoined, c.ID, "join %s first", c.Room))
+		return
+	}
+	s.srv.leave(sub)
+	s.done()
+}
+
+func (s *session) joinedTo(room string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.subs[room] != nil
+}
+
+// send submits a message; the answer comes from the acceptor.
+func (s *session) send(c frame.Client) {
+	if !s.joinedTo(c.Room) {
+		s.answer(frame.Errorf(frame.NotJoined, c.ID, "join %s before you send to it", c.Room))
+		return
+	}
+	if wait, ok := s.srv.rates.take(s.user); !ok {
+		s.answer(rateLimited(c.ID, wait))
+		return
+	}
+	s.work.Add(1)
+	p := pending{
+		send: store.Send{Sender: s.user, ID: c.ID, Room: c.Room, Text: c.Text},
+		done: func(r store.Receipt, err error) {
+			s.answer(s.srv.outcome(c.ID, c.Room, r, err))
+			s.work.Done()
+		},
+	}
+	if err := s.srv.acceptor.submit(s.ctx, p); err != nil {
+		p.done(store.Receipt{}, err)
+	}
+}
+
+func rateLimited(id string, wait time.Duration) *frame.Error {
+	e := frame.Errorf(frame.RateLimited, id, "too many messages; wait %s", wait.Round(time.Millisecond))
+	e.RetryAfterMS = max(1, wait.Milliseconds())
+	return e
+}
+
+// outcome is the frame that answers a send.
+func (s *Server) outcome(id, room string, r store.Receipt, err error) any {
+	if err == nil {
+		err = r.Err
+	}
+	if err != nil {
+		return s.refuse(id, err)
+	}
+	return frame.Accepted{
+		Type: frame.TypeAccepted, ID: id, Room: room, Seq: r.Seq, SentAt: r.SentAt, Duplicate: r.Duplicate,
+	}
+}
+
+// refuse is the one table from errors to codes. What the user did not cause is unavailable, and told without detail.
+func (s *Server) refuse(id string, err error) *frame.Error {
+	var ferr *frame.Error
+	switch {
+	case errors.As(err, &ferr):
+		return ferr
+	case errors.Is(err, store.ErrIDConflict):
+		return frame.Errorf(frame.IDConflict, id, "the id was used for another text or room")
+	case errors.Is(err, store.ErrBadRow):
+		return frame.Errorf(frame.BadRequest, id, "the database cannot hold this message")
+	case errors.Is(err, errStopping), errors.Is(err, context.Canceled):
+		return frame.Errorf(frame.Unavailable, id, "the server is stopping; send again with the same id")
+	default:
+		s.log.Warn("request refused", "error", err)
+		return frame.Errorf(frame.Unavailable, id, "the database does not answer; send again with the same id")
+	}
+}
+
+// history answers a page. It runs beside the read loop, so that a slow database does not hold up the sends.
+func (s *session) history(c frame.Client) {
+	ctx, cancel := context.WithTimeout(s.ctx, openTimeout)
+	defer cancel()
+	page, err := s.srv.page(ctx, c.Room, c.After, c.Before, *c.Limit)
+	if err != nil {
+		s.answer(s.srv.refuse(c.ID, err))
+		return
+	}
+	s.answer(frame.Events{
+		Type: frame.TypeEvents, ID: c.ID, Room: c.Room, Events: page.Events, Complete: &page.Complete,
+	})
+}
+
+// tellTyping tells the others; it has no answer, and is dropped where the room is not joined or the user types too often.
+func (s *session) tellTyping(c frame.Client) {
+	defer s.done()
+	if s.joinedTo(c.Room) {
+		s.srv.presence.typing(c.Room, s.user)
+	}
+}

@@ -1,0 +1,234 @@
+// Package chatroom is the WebSocket service. It accepts messages (acceptor), shows them to whoever reads a room here
+// (hub, room, session), tells the other replicas (fanout), and answers who comes late from its recent events, then the
+// outbox's tail, then the history that the persister serves (reader).
+//
+// It promises: an accepted message is committed; every reader of a room sees every seq once, in order, without a gap
+// from where it joined; a slow reader costs others nothing, since each has a cursor in a shared log and no queue.
+//
+// Goroutines: [Server.Run] owns the acceptor, the hub's repairs, presence, and the broadcaster, and waits for all
+// sessions; each session owns its read loop, its write loop, and its reads of the databases.
+package chatroom
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/frame"
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/events"
+)
+
+// Options are what a [Server] is made of. Store and History are required.
+type Options struct {
+	Store   store.Store
+	History History
+
+	// Committed is called after each commit, to wake the relay. It must not block.
+	Committed func()
+	// Stored is called with every mark that the persister announced. It must not block.
+	Stored func(marks map[string]int64)
+	// Broadcast tells the other replicas, best effort; nil where there are none. Each body is an encoded envelope.
+	Broadcast func(ctx context.Context, bodies ...[]byte) error
+
+	Instance       string        // unique among the replicas
+	Version        string        // told in welcome
+	Heartbeat      time.Duration // default 25 s
+	SendRate       float64       // messages a second for each user; 0: no limit
+	SendBurst      int           // default 100
+	RecentEvents   int           // kept for each room, default 1000
+	RecentBytes    int           // kept for each room, default 1 MiB
+	RecentTTL      time.Duration // default 10 min
+	MaxConnections int           // 0: no limit
+	Origins        []string      // allowed besides the server's own host; "*": any
+	Logger         *slog.Logger
+	Metrics        prometheus.Registerer // may be nil
+}
+
+// maxCatchUps is how many pages for readers who lag are read from the databases at once.
+const maxCatchUps = 16
+
+// Server is the chat room. Make it with [New], mount [Server.Handler], and run [Server.Run].
+type Server struct {
+	// Immutable after New.
+	opts     Options
+	log      *slog.Logger
+	store    store.Store
+	epoch    string
+	hub      *hub
+	acceptor *acceptor
+	presence *presence
+	rates    *rates
+	metrics  *metrics
+	fanout   *fanout
+	upgrader websocket.Upgrader
+	catchUps chan struct{}
+
+	ctx  context.Context // of the sessions
+	stop context.CancelCauseFunc
+
+	mu       sync.Mutex // guards the fields below
+	stopping bool
+	open     int
+	sessions sync.WaitGroup // Add only under mu while not stopping
+}
+
+// New makes a server and learns the database's epoch; it fails where the database does not answer.
+func New(ctx context.Context, o Options) (*Server, error) {
+	def(&o.Heartbeat, 25*time.Second)
+	def(&o.SendBurst, 100)
+	def(&o.RecentEvents, 1000)
+	def(&o.RecentBytes, 1<<20)
+	def(&o.RecentTTL, 10*time.Minute)
+	def(&o.Logger, slog.New(slog.DiscardHandler))
+	def(&o.Instance, newID())
+	epoch, err := o.Store.Epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		opts: o, log: o.Logger, store: o.Store, epoch: epoch, rates: newRates(o.SendRate, o.SendBurst),
+		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps),
+	}
+	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL}
+	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.log)
+	s.fanout = newFanout(o.Broadcast, s.log, s.metrics)
+	s.presence = newPresence(o.Instance, s.hub, s.fanout.sendEncoded)
+	s.acceptor = newAcceptor(o.Store, s.log, s.metrics, s.committed)
+	s.upgrader = websocket.Upgrader{
+		Subprotocols: []string{frame.Protocol}, CheckOrigin: s.allowed, HandshakeTimeout: helloTimeout,
+		ReadBufferSize: 1 << 10, WriteBufferSize: 4 << 10, WriteBufferPool: new(sync.Pool),
+	}
+	return s, nil
+}
+
+// def sets a field that was left at its zero value.
+func def[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Run serves until ctx ends. Then it takes no more connections or sends, answers what is in flight, says bye, and
+// returns.
+func (s *Server) Run(ctx context.Context) error {
+	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var workers, last sync.WaitGroup
+	acceptCtx, stopAccepting := context.WithCancel(inner)
+	defer stopAccepting()
+	last.Go(func() { s.acceptor.run(acceptCtx) })
+	workers.Go(func() { s.hub.run(inner) })
+	presenceCtx, stopPresence := context.WithCancel(inner)
+	defer stopPresence()
+	var p sync.WaitGroup
+	p.Go(func() { s.presence.run(presenceCtx) })
+	workers.Go(func() { s.fanout.run(inner) })
+
+	<-ctx.Done()
+	s.mu.Lock()
+	s.stopping = true
+	s.mu.Unlock()
+	// The sessions end first, since what they have in flight still needs the acceptor; the broadcaster is last.
+	s.stop(&goodbye{code: frame.CloseShutdown, message: "the server stops", retryMS: &[2]int64{0, 3000}})
+	s.sessions.Wait()
+	stopAccepting()
+	last.Wait()
+	stopPresence()
+	p.Wait()
+	cancel()
+	workers.Wait()
+	return nil
+}
+
+// admit counts a connection in; false where the server is full or stopping.
+func (s *Server) admit() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping || (s.opts.MaxConnections > 0 && s.open >= s.opts.MaxConnections) {
+		return false
+	}
+	s.open++
+	s.sessions.Add(1)
+	s.metrics.connections.Inc()
+	return true
+}
+
+func (s *Server) dismiss() {
+	s.mu.Lock()
+	s.open--
+	s.mu.Unlock()
+	s.metrics.connections.Dec()
+	s.sessions.Done()
+}
+
+// allowed tells whether a browser's page may connect: one from the same host, or a configured one. Programs send no
+// Origin.
+func (s *Server) allowed(r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if origin == "" || slices.Contains(s.opts.Origins, "*") || slices.Contains(s.opts.Origins, origin) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	return err == nil && u.Host == r.Host
+}
+
+// subscribe opens a room and adds a subscription, which is silent until it is joined. A room may be dropped from memory
+// between the two; then it is opened again.
+func (s *Server) subscribe(ctx context.Context, sess *session, name string) (*subscription, error) {
+	for {
+		r, err := s.hub.open(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		sub := &subscription{room: r, session: sess}
+		if s.hub.subscribe(sub) {
+			return sub, nil
+		}
+	}
+}
+
+func (s *Server) leave(sub *subscription) {
+	sub.room.unsubscribe(sub, time.Now())
+	s.presence.exit(sub.room.name, sub.session.user)
+}
+
+// committed hands the new events of a batch to the readers here, the relay and the other replicas.
+func (s *Server) committed(sends []store.Send, receipts []store.Receipt) {
+	if s.opts.Committed != nil {
+		s.opts.Committed()
+	}
+	rooms := make(map[string][]frame.Event)
+	for i, r := range receipts {
+		if r.Err != nil || r.Duplicate {
+			continue
+		}
+		in := sends[i]
+		e := events.MessageSent{
+			Room: in.Room, Seq: r.Seq, Kind: events.KindMessage, ID: in.ID, From: in.Sender, Text: in.Text, SentAt: r.SentAt,
+		}
+		rooms[in.Room] = append(rooms[in.Room], toFrame(e))
+		s.fanout.sendEncoded(e.Encode(""))
+	}
+	for room, evs := range rooms {
+		s.hub.add(room, evs...)
+	}
+}
+
+// newID returns 16 random hex digits.
+func newID() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,288 @@
+package chatroom
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/frame"
+)
+
+const (
+	helloTimeout = 5 * time.Second
+	writeTimeout = 10 * time.Second
+	// slots is how many requests of one connection may be unanswered. A client that sends more is not read from until
+	// an answer has left, which bounds what a session can hold.
+	slots = 64
+	// hardFrame is where a too large frame is not worth reading to its end any more.
+	hardFrame = 1 << 20
+	maxRooms  = 100
+)
+
+// session is one connection. The read loop owns the requests, the write loop is the only writer of the connection, and
+// the work that waits for a database runs beside both; run waits for all.
+type session struct {
+	// Immutable after the hello.
+	srv  *Server
+	conn *websocket.Conn
+	id   string
+	user string
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc // with a *goodbye where there is one to say
+	work   sync.WaitGroup          // requests under way; Add only by the read loop
+	reads  sync.WaitGroup          // pages being read to catch up; Add only by the write loop
+	slots  chan struct{}
+	wake   chan struct{} // capacity 1
+	flush  chan struct{} // closed when nothing more will be queued
+
+	mu      sync.Mutex // guards the fields below and the mutable ones of subs; taken after a room's mu
+	subs    map[string]*subscription
+	dirty   []*subscription
+	replies []reply
+	typing  []frame.Typing // bounded, the rest is dropped
+	heads   bool           // a heads frame is due
+}
+
+// reply is a frame that answers a request; it holds a slot until it is written.
+type reply struct {
+	data []byte
+	slot bool
+}
+
+// goodbye is a reason to end a session that the client is told.
+type goodbye struct {
+	code    int
+	message string
+	retryMS *[2]int64
+}
+
+func (g *goodbye) Error() string { return g.message }
+
+func newSession(srv *Server, conn *websocket.Conn) *session {
+	s := &session{
+		srv: srv, conn: conn, id: newID(),
+		slots: make(chan struct{}, slots), wake: make(chan struct{}, 1), flush: make(chan struct{}),
+		subs: make(map[string]*subscription),
+	}
+	// Not the request's context: the handler returns after the upgrade.
+	s.ctx, s.cancel = context.WithCancelCause(srv.ctx)
+	return s
+}
+
+// run serves the connection to its end.
+func (s *session) run() {
+	defer s.conn.Close()
+	defer s.cancel(nil)
+	s.conn.SetReadLimit(hardFrame)
+	s.conn.SetPongHandler(func(string) error { return s.extend() })
+	s.conn.SetPingHandler(func(data string) error {
+		_ = s.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
+		return s.extend()
+	})
+	// The write loop outlives ctx by what it takes to answer what is in flight.
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		s.writeLoop()
+	}()
+	// A read blocks until its deadline; this is what lets a stop, or a failed write, interrupt it.
+	unblock := context.AfterFunc(s.ctx, func() { _ = s.conn.SetReadDeadline(time.Now()) })
+	defer unblock()
+
+	err := s.readLoop()
+	s.cancel(err)
+	s.leaveAll()
+	s.work.Wait()
+	close(s.flush)
+	<-written
+	s.reads.Wait()
+}
+
+// readLoop returns why the session ends.
+func (s *session) readLoop() error {
+	if err := s.hello(); err != nil {
+		return err
+	}
+	for {
+		b, err := s.read()
+		if err != nil {
+			return err
+		}
+		if !s.acquire() {
+			return context.Cause(s.ctx)
+		}
+		s.handle(b)
+	}
+}
+
+// errTooLong stands for a frame that was read to its end and dropped; errBinary likewise.
+var (
+	errTooLong = frame.Errorf(frame.TooLarge, "", "a frame is at most %d bytes", frame.MaxFrame)
+	errBinary  = frame.Errorf(frame.BadRequest, "", "frames are JSON text, not binary")
+)
+
+// read returns the next frame. One that breaks the bounds of a frame is answered here, and the next one is read.
+func (s *session) read() ([]byte, error) {
+	for {
+		kind, r, err := s.conn.NextReader()
+		if err != nil {
+			return nil, s.readError(err)
+		}
+		b, err := io.ReadAll(io.LimitReader(r, frame.MaxFrame+1))
+		if err == nil && len(b) > frame.MaxFrame {
+			_, err = io.Copy(io.Discard, r)
+		}
+		if err != nil {
+			return nil, s.readError(err)
+		}
+		if err := s.extend(); err != nil {
+			return nil, err
+		}
+		switch {
+		case kind != websocket.TextMessage:
+			err = errBinary
+		case len(b) > frame.MaxFrame:
+			err = errTooLong
+		default:
+			return b, nil
+		}
+		if s.user == "" {
+			return nil, &goodbye{code: frame.CloseBadHello, message: err.Error()}
+		}
+		if !s.acquire() {
+			return nil, context.Cause(s.ctx)
+		}
+		s.answer(err)
+	}
+}
+
+// readError turns a failed read into the reason to end: what already ended the session, silence, or the client's leave.
+func (s *session) readError(err error) error {
+	if cause := context.Cause(s.ctx); cause != nil {
+		return cause
+	}
+	var netErr net.Error
+	if errors.As(err, &netErr) && netErr.Timeout() {
+		if s.user == "" {
+			return &goodbye{code: frame.CloseBadHello, message: "no hello within 5 s"}
+		}
+		return &goodbye{code: frame.CloseNoPong, message: "no answer to two pings"}
+	}
+	return err
+}
+
+// extend gives the client two heartbeats more.
+func (s *session) extend() error {
+	if s.user == "" {
+		return nil // the time for the hello is not extended by other frames
+	}
+	if err := s.conn.SetReadDeadline(time.Now().Add(2 * s.srv.opts.Heartbeat)); err != nil {
+		return err
+	}
+	// The deadline that ends a stopped session must not be overwritten by one that was under way.
+	if s.ctx.Err() != nil {
+		return s.conn.SetReadDeadline(time.Now())
+	}
+	return nil
+}
+
+// hello reads the first frame and answers it.
+func (s *session) hello() error {
+	if err := s.conn.SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
+	b, err := s.read()
+	if err != nil {
+		return err
+	}
+	c, ferr := frame.Parse(b)
+	switch {
+	case ferr != nil:
+		return &goodbye{code: frame.CloseBadHello, message: ferr.Message}
+	case c.Type != frame.TypeHello:
+		return &goodbye{code: frame.CloseBadHello, message: "the first frame must be a hello"}
+	case c.Name == "" && c.Token != "":
+		return &goodbye{code: frame.CloseBadHello, message: "this server runs open: say a name, not a token"}
+	}
+	if ferr := frame.CheckName(c.Name); ferr != nil {
+		return &goodbye{code: frame.CloseBadHello, message: ferr.Message}
+	}
+	s.user = c.Name
+	if err := s.extend(); err != nil {
+		return err
+	}
+	o := &s.srv.opts
+	s.push(frame.Encode(frame.Welcome{
+		Type: frame.TypeWelcome, Protocol: frame.Protocol, User: s.user, Session: s.id, Epoch: s.srv.epoch,
+		HeartbeatMS: o.Heartbeat.Milliseconds(), Server: o.Version,
+		Limits: frame.Limits{TextBytes: frame.MaxText, RatePerS: o.SendRate, Burst: o.SendBurst, Rooms: maxRooms},
+	}))
+	return nil
+}
+
+// acquire takes a slot for a request; false where the session ends first.
+func (s *session) acquire() bool {
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	case <-s.ctx.Done():
+		return false
+	}
+}
+
+// push queues a frame that answers no request, before anything else was asked for.
+func (s *session) push(data []byte) { s.queue(reply{data: data}) }
+
+// answer queues the answer to a request and gives its slot on to it. A nil error is not an answer.
+func (s *session) answer(v any) {
+	s.queue(reply{data: frame.Encode(v), slot: true})
+}
+
+// done gives back the slot of a request that has no answer.
+func (s *session) done() { <-s.slots }
+
+func (s *session) queue(r reply) {
+	s.mu.Lock()
+	s.replies = append(s.replies, r)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *session) signal() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// markDirty lists a subscription for the write loop. It is called under a room's lock and never blocks.
+func (s *session) markDirty(sub *subscription) {
+	s.mu.Lock()
+	s.markDirtyLocked(sub)
+	s.mu.Unlock()
+	s.signal()
+}
+
+func (s *session) markDirtyLocked(sub *subscription) {
+	if !sub.dirty {
+		sub.dirty = true
+		s.dirty = append(s.dirty, sub)
+	}
+}
+
+// leaveAll ends the subscriptions.
+func (s *session) leaveAll() {
+	s.mu.Lock()
+	subs := s.subs
+	s.subs = nil
+	s.mu.Unlock()
+	for _, sub := range subs {
+		s.srv.leave(sub)
+	}
+}
