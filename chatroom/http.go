@@ -110,8 +110,9 @@ func parsePost(r *http.Request, body []byte) (store.Send, *frame.Error) {
 		Text *string `json:"text"`
 		Name string  `json:"name"`
 	}
-	if !utf8.Valid(body) {
-		return in, frame.Errorf(frame.BadRequest, in.ID, "the body is not valid UTF-8")
+	if err := frame.CheckEncoding(body); err != nil {
+		err.ID = in.ID
+		return in, err
 	}
 	if err := json.Unmarshal(body, &b); err != nil || b.Text == nil {
 		return in, frame.Errorf(frame.BadRequest, in.ID, `the body must be a JSON object with "text" and "name"`)

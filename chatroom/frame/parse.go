@@ -1,9 +1,12 @@
 package frame
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -13,8 +16,8 @@ func Parse(b []byte) (Client, *Error) {
 	if len(b) > MaxFrame {
 		return Client{}, Errorf(TooLarge, "", "a frame is at most %d bytes", MaxFrame)
 	}
-	if !utf8.Valid(b) {
-		return Client{}, Errorf(BadRequest, "", "the frame is not valid UTF-8")
+	if err := CheckEncoding(b); err != nil {
+		return Client{}, err
 	}
 	var head struct {
 		Type json.RawMessage `json:"type"`
@@ -43,6 +46,50 @@ func Parse(b []byte) (Client, *Error) {
 		return c, err
 	}
 	return c, nil
+}
+
+// CheckEncoding checks what a JSON decoder would silently replace: bytes that are not UTF-8, and escapes that are no
+// character.
+func CheckEncoding(b []byte) *Error {
+	switch {
+	case !utf8.Valid(b):
+		return Errorf(BadRequest, "", "this is not valid UTF-8")
+	case loneSurrogate(b):
+		return Errorf(BadRequest, "", "half of a surrogate pair is no character")
+	}
+	return nil
+}
+
+// loneSurrogate tells whether a JSON text escapes half of a surrogate pair. The decoder would put U+FFFD in its place,
+// and the room would read something that nobody sent.
+func loneSurrogate(b []byte) bool {
+	for i := bytes.IndexByte(b, '\\'); i >= 0 && i+1 < len(b); {
+		step := 2
+		if r := escaped(b[i:]); utf16.IsSurrogate(r) {
+			if utf16.DecodeRune(r, escaped(b[i+6:])) == utf8.RuneError {
+				return true
+			}
+			step = 12
+		}
+		next := bytes.IndexByte(b[i+step:], '\\')
+		if next < 0 {
+			return false
+		}
+		i += step + next
+	}
+	return false
+}
+
+// escaped reads a \uXXXX at the start of b, or returns 0.
+func escaped(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
 }
 
 func known(t string) bool {
@@ -155,7 +202,7 @@ func jsonReason(err error) string {
 
 func clip(s string) string {
 	if len(s) > 40 {
-		return s[:40] + "…"
+		return strings.ToValidUTF8(s[:40], "") + "…"
 	}
 	return s
 }
