@@ -1,0 +1,76 @@
+package db
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// lockName is the file in the data folder whose lock says that a process owns the folder. Its content, the owner's
+// process id, is for people; only the lock counts, and the system drops that with the process, however it ends.
+const lockName = "gochat.lock"
+
+// errLocked: another open file holds the lock.
+var errLocked = errors.New("locked")
+
+// DirLock is the ownership of a data folder.
+type DirLock struct {
+	f *os.File
+}
+
+// LockDir takes the data folder for this process, and makes it (mode 0700) where it is missing. It fails at once, with
+// one line, where another process has it or where it cannot be written.
+func LockDir(dir string) (*DirLock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder %s: %s; choose another with --data", dir, reason(err))
+	}
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("data folder %s is not writable: %s; choose another with --data", dir, reason(err))
+	}
+	if err := lockFile(f); err != nil {
+		defer func() { _ = f.Close() }()
+		if errors.Is(err, errLocked) {
+			return nil, fmt.Errorf("%s is in use by another gochat%s", dir, owner(f))
+		}
+		return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
+	}
+	if err := writeOwner(f); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("data folder %s is not writable: %s; choose another with --data", dir, reason(err))
+	}
+	return &DirLock{f: f}, nil
+}
+
+// Close gives the folder up. The file stays: removing it would let two processes lock two files of one name.
+func (l *DirLock) Close() error { return l.f.Close() }
+
+func writeOwner(f *os.File) error {
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	_, err := f.WriteAt([]byte(fmt.Sprintf("%d\n", os.Getpid())), 0)
+	return err
+}
+
+func owner(f *os.File) string {
+	b, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
+	pid := strings.TrimSpace(string(b))
+	if err != nil || pid == "" {
+		return ""
+	}
+	return " (pid " + pid + ")"
+}
+
+// reason is the system's word for it, without the path that the line names already.
+func reason(err error) string {
+	var pe *fs.PathError
+	if errors.As(err, &pe) {
+		return pe.Err.Error()
+	}
+	return err.Error()
+}

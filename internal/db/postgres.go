@@ -1,0 +1,131 @@
+// Package db opens the databases: a pgx pool on PostgreSQL, or SQLite files that one process owns. It promises that what
+// a commit acknowledged survives a crash (synchronous_commit on, synchronous=FULL), and that an error of opening is one
+// line that names the setting, the host and what to do, and never a password. It starts no goroutine of its own; a pool
+// ends its own ones in Close.
+package db
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Options of a pool.
+type Options struct {
+	// ApplicationName is shown in pg_stat_activity; empty: "gochat".
+	ApplicationName string
+	// MaxConns bounds the pool; 0: what the URL says (pool_max_conns), or 10.
+	MaxConns int32
+}
+
+// Bounds for every session of a pool, unless the URL sets them. A client that hangs in the middle of a transaction
+// holds the locks of its rooms, so the server ends it; a statement that waits for such a lock gives up.
+var sessionDefaults = map[string]string{
+	"lock_timeout":                        "5s",
+	"idle_in_transaction_session_timeout": "5s",
+	"timezone":                            "UTC",
+}
+
+const (
+	defaultMaxConns       = 10
+	defaultConnectTimeout = 5 * time.Second
+)
+
+// OpenPostgres opens a pool and sees that the server answers. The error is an [*OpenError]; [Retryable] tells whether it
+// may heal by itself.
+func OpenPostgres(ctx context.Context, url string, o Options) (*pgxpool.Pool, error) {
+	cfg, err := poolConfig(url, o)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, Explain(cfg.ConnConfig, err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, Explain(cfg.ConnConfig, err)
+	}
+	return pool, nil
+}
+
+// WaitPostgres is [OpenPostgres] that tries again, with a growing pause of at most 5 s, while the error may heal.
+// onRetry hears of each failed try and the pause that follows it; it may be nil. Ends with the last error when it is
+// final or ctx is done.
+func WaitPostgres(ctx context.Context, url string, o Options, onRetry func(err error, pause time.Duration)) (*pgxpool.Pool, error) {
+	for pause := 250 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		pool, err := OpenPostgres(ctx, url, o)
+		if err == nil || !Retryable(err) {
+			return pool, err
+		}
+		if onRetry != nil {
+			onRetry(err, pause)
+		}
+		t := time.NewTimer(pause)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, err
+		}
+	}
+}
+
+// ConnConfig parses the URL for a single connection, with the same checks and defaults as [OpenPostgres] but without
+// its lock timeout, which is wrong for migrations.
+func ConnConfig(url, applicationName string) (*pgx.ConnConfig, error) {
+	if url == "" {
+		return nil, errEmptyURL()
+	}
+	cfg, err := pgx.ParseConfig(url)
+	if err != nil {
+		return nil, errBadURL(err)
+	}
+	return cfg, prepare(cfg, applicationName)
+}
+
+func poolConfig(url string, o Options) (*pgxpool.Config, error) {
+	if url == "" {
+		return nil, errEmptyURL()
+	}
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, errBadURL(err)
+	}
+	if err := prepare(cfg.ConnConfig, o.ApplicationName); err != nil {
+		return nil, err
+	}
+	for k, v := range sessionDefaults {
+		if _, given := cfg.ConnConfig.RuntimeParams[k]; !given {
+			cfg.ConnConfig.RuntimeParams[k] = v
+		}
+	}
+	switch {
+	case o.MaxConns > 0:
+		cfg.MaxConns = o.MaxConns
+	case !hasParam(url, "pool_max_conns"):
+		cfg.MaxConns = defaultMaxConns
+	}
+	return cfg, nil
+}
+
+func prepare(cfg *pgx.ConnConfig, applicationName string) error {
+	p := cfg.RuntimeParams
+	if p["application_name"] == "" {
+		p["application_name"] = cmp.Or(applicationName, "gochat")
+	}
+	// A server or a role may have it off; then an acknowledged commit can be lost, which breaks the first promise.
+	switch p["synchronous_commit"] {
+	case "":
+		p["synchronous_commit"] = "on"
+	case "off":
+		return &OpenError{reason: "synchronous_commit=off would lose accepted messages; take it out of the URL"}
+	}
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = defaultConnectTimeout
+	}
+	return nil
+}
