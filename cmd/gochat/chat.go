@@ -1,0 +1,57 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/rafaeldepontes/go-chat/internal/config"
+)
+
+// chatConfig tunes the chat room; chatroom and up share it.
+type chatConfig struct {
+	origins        []string      // browsers' origins beside the own host; "*": any
+	sendRate       float64       // messages a second for each user; 0: no limit
+	sendBurst      int           // messages
+	heartbeat      time.Duration // between the server's pings
+	recentEvents   int           // kept in memory for each room
+	recentBytes    int64         // kept in memory for each room
+	recentTTL      time.Duration // how long a silent room stays in memory
+	maxConnections int           // 0: no limit
+	instance       string        // unique among the replicas
+}
+
+func declareChat(s *config.Set) func() chatConfig {
+	origins := s.String("origins", "", "web origins that may connect beside the server's own host, comma separated; *: any",
+		config.Value("LIST"), config.Check(config.Origins))
+	rate := s.Float("send-rate", 20, "messages a second that a user may send; 0: no limit", config.Check(config.NotNegative))
+	burst := s.Int("send-burst", 100, "messages that a user may send at once", config.Check(config.AtLeast(1)))
+	heartbeat := s.Duration("heartbeat", 25*time.Second, "time between two pings to a client; one that is silent for two of them is cut off",
+		config.Check(config.PositiveDuration))
+	events := s.Int("recent-events", 1000, "events of a room that are kept in memory", config.Check(config.AtLeast(1)))
+	size := s.Size("recent-bytes", 1<<20, "bytes of events of a room that are kept in memory", config.Check(config.AtLeast(1)))
+	ttl := s.Duration("recent-ttl", 10*time.Minute, "time after which the events of a silent room leave the memory",
+		config.Check(config.PositiveDuration))
+	connections := s.Int("max-connections", 0, "connections that are served at once; 0: no limit", config.Check(config.AtLeast(0)))
+	instance := s.String("instance", "", "name of this process, unique among the chat rooms of one broker; without it the host's name and a random part",
+		config.PerCommand(), config.Value("NAME"), config.Check(config.Optional(instanceName)))
+	return func() chatConfig {
+		c := chatConfig{
+			origins: config.List(*origins), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
+			recentEvents: *events, recentBytes: *size, recentTTL: *ttl, maxConnections: *connections, instance: *instance,
+		}
+		if c.instance == "" {
+			c.instance = hostName() + "-" + uuid.NewString()[:8]
+		}
+		return c
+	}
+}
+
+// instanceName keeps the name of a replica's queue typeable.
+func instanceName(text string) error {
+	if err := topologyPrefix(text); err != nil {
+		return fmt.Errorf("the name %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,13 @@
+package main
+
+// commands lists the subcommands in the order in which help shows them.
+func commands() []command {
+	return []command{
+		upCommand(),
+		chatroomCommand(),
+		persisterCommand(),
+		migrateCommand(),
+		gencertCommand(),
+		versionCommand(),
+	}
+}

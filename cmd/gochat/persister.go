@@ -1,0 +1,70 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+
+	"github.com/rafaeldepontes/go-chat/internal/config"
+)
+
+// persisterConfig is all that the persister needs to know.
+type persisterConfig struct {
+	listen     listenAddress
+	admin      listenAddress
+	database   namedURL
+	broker     brokerConfig
+	handlers   int // messages in work at once
+	reflection bool
+	tls        *tls.Config // of the listener; nil: no TLS
+	ca         *tls.Config // for connections that this process makes
+	logger     *slog.Logger
+}
+
+func persisterCommand() command {
+	return command{
+		name: "persister", summary: "stores the events of RabbitMQ in PostgreSQL, and serves them over gRPC",
+		setup: func(s *config.Set) runFunc {
+			listen := declareListen(s, ":8081", "where the history is served over gRPC")
+			database, broker := declareDatabase(s), declareBroker(s)
+			ca := declareCA(s)
+			handlers, reflection := declareHandlers(s), declareReflection(s)
+			serverTLS := declareServerTLS(s)
+			admin := declareAdmin(s, "127.0.0.1:9091")
+			log := declareLog(s)
+			return func(ctx context.Context, std stdio, args []string) error {
+				if len(args) > 0 {
+					return usagef("persister takes no words: %q", args[0])
+				}
+				cfg := persisterConfig{
+					listen: listen(), admin: admin(), database: database(), broker: broker(),
+					handlers: *handlers, reflection: *reflection, logger: log(std.err),
+				}
+				var err error
+				if cfg.ca, err = ca(); err != nil {
+					return err
+				}
+				if cfg.tls, err = serverTLS(cfg.logger); err != nil {
+					return err
+				}
+				return stoppedEarly(ctx, runPersister(ctx, cfg, std.out))
+			}
+		},
+	}
+}
+
+func declareHandlers(s *config.Set) *int {
+	return s.Int("handlers", 16, "messages of the queue that are in work at once", config.Check(config.Between(1, 1024)))
+}
+
+func declareReflection(s *config.Set) *bool {
+	return s.Bool("reflection", false, "let gRPC tools such as grpcurl ask for the services")
+}
+
+// ---- WIRING BEGINS: the parts of the persister, in their start order ----
+
+func runPersister(ctx context.Context, cfg persisterConfig, out io.Writer) error {
+	return errors.New("persister: the parts are not wired together yet")
+}

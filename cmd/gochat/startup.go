@@ -1,0 +1,96 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/internal/config"
+)
+
+// listenAddress is an address to listen on that knows its setting, for the error text.
+type listenAddress struct {
+	addr   string
+	flag   string // listen
+	origin string // --listen or GOCHAT_LISTEN
+}
+
+func listenAddressOf(s *config.Set, flag, addr string) listenAddress {
+	return listenAddress{addr: addr, flag: flag, origin: s.Origin(flag)}
+}
+
+// listen opens the address. Its errors are one line with the setting and what to do.
+func (l listenAddress) listen(ctx context.Context) (net.Listener, error) {
+	var lc net.ListenConfig
+	listener, err := lc.Listen(ctx, "tcp", l.addr)
+	if err == nil {
+		return listener, nil
+	}
+	var dns *net.DNSError
+	reason := ""
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		reason = "is taken by another program"
+	case errors.Is(err, syscall.EACCES):
+		reason = "is not open to this user (ports below 1024 need more rights)"
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		reason = "is not an address of this machine"
+	case errors.As(err, &dns):
+		reason = "names a host that is not known"
+	default:
+		return nil, fmt.Errorf("%s: listen on %s: %w", l.origin, l.addr, err)
+	}
+	return nil, fmt.Errorf("%s: %s %s: choose another with --%s", l.origin, l.addr, reason, l.flag)
+}
+
+// The pauses of waitFor: the first, doubled until the last.
+const (
+	firstPause = 500 * time.Millisecond
+	lastPause  = 10 * time.Second
+)
+
+// waitFor calls try until it succeeds. An error that retryable calls final is returned at once; the others are logged,
+// with a growing pause in between. When ctx ends it returns the context's error.
+func waitFor(ctx context.Context, name string, logger *slog.Logger, try func(context.Context) error, retryable func(error) bool) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := try(ctx)
+		switch {
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case !retryable(err):
+			return err
+		}
+		logger.Warn("waiting for "+name, "error", err, "retry_in", pause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return ctx.Err()
+		case <-timer.C:
+		}
+	}
+}
+
+// stoppedEarly turns the end of a context during startup into an orderly end: nothing was running yet.
+func stoppedEarly(ctx context.Context, err error) error {
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// hostName is the machine's name, or "host" where it has none.
+func hostName() string {
+	name, err := os.Hostname()
+	if err != nil || name == "" {
+		return "host"
+	}
+	return name
+}
