@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -34,8 +35,18 @@ func Retryable(err error) bool {
 	return errors.As(err, &oe) && oe.retryable
 }
 
-func errEmptyURL() error {
-	return &OpenError{reason: "is empty; want postgres://USER:PASSWORD@HOST:5432/DATABASE"}
+// connString is how a connection string begins: a URL, or the keyword form of libpq (host=… dbname=…).
+var connString = regexp.MustCompile(`^(postgres(ql)?://|\s*[a-z_]+\s*=)`)
+
+// checkForm refuses what the parser would take for a parameter of the session, and send off, password and all.
+func checkForm(url string) error {
+	switch {
+	case url == "":
+		return &OpenError{reason: "is empty; want postgres://USER:PASSWORD@HOST:5432/DATABASE"}
+	case !connString.MatchString(url):
+		return errBadURL(errors.New("neither a URL nor keywords"))
+	}
+	return nil
 }
 
 // errBadURL leaves out what the parser says: its text quotes parts of the URL, and with a "/" or "@" that should have

@@ -77,8 +77,8 @@ func WaitPostgres(ctx context.Context, url string, o Options, onRetry func(err e
 // ConnConfig parses the URL for a single connection, with the same checks and defaults as [OpenPostgres] but without
 // its lock timeout, which is wrong for migrations.
 func ConnConfig(url, applicationName string) (*pgx.ConnConfig, error) {
-	if url == "" {
-		return nil, errEmptyURL()
+	if err := checkForm(url); err != nil {
+		return nil, err
 	}
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
@@ -88,8 +88,8 @@ func ConnConfig(url, applicationName string) (*pgx.ConnConfig, error) {
 }
 
 func poolConfig(url string, o Options) (*pgxpool.Config, error) {
-	if url == "" {
-		return nil, errEmptyURL()
+	if err := checkForm(url); err != nil {
+		return nil, err
 	}
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {

@@ -1,0 +1,154 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/rafaeldepontes/go-chat/internal/db"
+	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestOpenPostgres(t *testing.T) {
+	t.Parallel()
+	pool, err := db.OpenPostgres(t.Context(), dbtest.ServerURL(), db.Options{ApplicationName: "gochat dbtest", MaxConns: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	if got := pool.Config().MaxConns; got != 3 {
+		t.Errorf("got at most %d connections, want 3", got)
+	}
+	for setting, want := range map[string]string{
+		"application_name": "gochat dbtest", "synchronous_commit": "on", "lock_timeout": "5s",
+		"idle_in_transaction_session_timeout": "5s", "TimeZone": "UTC",
+	} {
+		var got string
+		if err := pool.QueryRow(t.Context(), "SELECT current_setting($1)", setting).Scan(&got); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", setting, got, err, want)
+		}
+	}
+}
+
+// The error is one line with setting and host, says what to do, and never shows the password.
+func TestOpenPostgresErrors(t *testing.T) {
+	t.Parallel()
+	const password = "hunter2"
+	silent := mustListen(t) // takes connections and never answers
+	closed := mustListen(t)
+	closedAddr := closed.Addr().String()
+	_ = closed.Close()
+	server, err := url.Parse(dbtest.ServerURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct {
+		name, url string
+		retryable bool
+		want      []string
+	}{
+		{"refused", "postgres://ann:" + password + "@" + closedAddr + "/chat?sslmode=disable", true,
+			[]string{"cannot reach " + closedAddr, "connection refused", "is PostgreSQL running?"}},
+		{"refused, TLS preferred", "postgres://ann:" + password + "@" + closedAddr + "/chat", true,
+			[]string{"cannot reach " + closedAddr + ": connection refused"}},
+		{"no answer", "postgres://ann:" + password + "@" + silent.Addr().String() + "/chat?sslmode=disable&connect_timeout=1", true,
+			[]string{silent.Addr().String(), "no answer in time"}},
+		{"no such host", "postgres://ann:" + password + "@nowhere.invalid:5432/chat?sslmode=disable", true,
+			[]string{"nowhere.invalid:5432", "is the name right?"}},
+		{"no such socket", "postgres://ann:" + password + "@/chat?host=/nowhere", true, []string{"/nowhere", "no such socket"}},
+		{"no such database", "postgres://" + server.User.String() + "@" + server.Host + "/gochat_none?sslmode=disable", false,
+			[]string{server.Host, `no database "gochat_none"`}},
+		{"no such user", "postgres://nobody_here:" + password + "@" + server.Host + "/postgres?sslmode=disable", false,
+			[]string{server.Host, `refuses user "nobody_here"`}},
+		{"empty", "", false, []string{"is empty"}},
+		{"password with a slash", "postgres://ann:hun/" + password + "@localhost/chat", false, []string{"percent-encoded"}},
+		{"bad escape", "postgres://ann:%zz" + password + "@localhost/chat", false, []string{"percent-encoded"}},
+		{"no URL", "localhost:5432/chat?password=" + password, false, []string{"not a PostgreSQL URL"}},
+		{"acknowledged commits may be lost", "postgres://ann:" + password + "@localhost/chat?synchronous_commit=off", false,
+			[]string{"synchronous_commit=off"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			_, err := db.OpenPostgres(ctx, tt.url, db.Options{})
+			var oe *db.OpenError
+			if !errors.As(err, &oe) {
+				t.Fatalf("got %T %v, want *OpenError", err, err)
+			}
+			got := err.Error()
+			for _, want := range append(tt.want, "DATABASE_URL") {
+				if !strings.Contains(got, want) {
+					t.Errorf("got %q, want it to contain %q", got, want)
+				}
+			}
+			if strings.Contains(got, "hun") || strings.Contains(got, password) || strings.Contains(got, "\n") {
+				t.Errorf("got %q, want one line without the password", got)
+			}
+			if db.Retryable(err) != tt.retryable {
+				t.Errorf("%q: retryable is %v, want %v", got, !tt.retryable, tt.retryable)
+			}
+		})
+	}
+}
+
+// A server that starts after its clients is found; a final error ends the wait at once.
+func TestWaitPostgres(t *testing.T) {
+	t.Parallel()
+	l := mustListen(t)
+	addr := l.Addr().String()
+	_ = l.Close()
+	u, err := url.Parse(dbtest.ServerURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	target := u.Host
+	u.Host = addr
+	started := false
+	pool, err := db.WaitPostgres(t.Context(), u.String(), db.Options{MaxConns: 1}, func(err error, pause time.Duration) {
+		if !db.Retryable(err) || pause <= 0 {
+			t.Errorf("onRetry: %v, %s", err, pause)
+		}
+		if !started {
+			started = true
+			forward(t, addr, target)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.Close()
+	if !started {
+		t.Error("onRetry was never called")
+	}
+
+	u.Host, u.Path = target, "/gochat_none"
+	if _, err := db.WaitPostgres(t.Context(), u.String(), db.Options{}, nil); err == nil || db.Retryable(err) {
+		t.Errorf("missing database: got %v, want a final error", err)
+	}
+
+	ctx, cancel := context.WithCancel(t.Context())
+	u.Host = "127.0.0.1:1"
+	if _, err := db.WaitPostgres(ctx, u.String(), db.Options{}, func(error, time.Duration) { cancel() }); err == nil {
+		t.Error("cancelled: got no error")
+	}
+}
+
+func mustListen(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
