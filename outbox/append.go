@@ -28,7 +28,7 @@ func QueueAppend(b *pgx.Batch, rows []Row) {
 }
 
 const appendSQLite = `
-INSERT INTO outbox (shard, key, seq, payload, created_at, attempts) VALUES (?, ?, ?, ?, ` + sqliteNow + `, 0)`
+INSERT INTO outbox (shard, key, seq, payload) VALUES (?, ?, ?, ?)`
 
 // AppendSQLite appends the rows in tx, the accepting transaction. Rows of one key must be in the order of seq. A row whose
 // (key, seq) exists fails the call with a constraint error.

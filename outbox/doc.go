@@ -22,7 +22,7 @@
 //	    with a partial index (shard, id) where published_at is null
 //	outbox_leases(shard primary key, owner, expires_at)
 //
-// In outbox_leases a shard below 0 is no shard: the row says that its owner is present, also before it holds anything.
+// In outbox_leases a shard from 16384 upward is no shard: the row says that its owner is present, also before it holds anything.
 //
 // # Goroutines and limits
 //

@@ -1,0 +1,194 @@
+package outbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Defaults of [Options].
+const (
+	DefaultWindow         = 1024
+	DefaultPoll           = time.Second
+	DefaultLeaseTTL       = 10 * time.Second
+	DefaultRepublishAfter = 30 * time.Second
+)
+
+const (
+	firstBackoff = 100 * time.Millisecond
+	maxBackoff   = 5 * time.Second
+	// releaseTimeout bounds the last call, which runs after the relay's context ended.
+	releaseTimeout = 2 * time.Second
+)
+
+// Options of a [Relay]. Store, Owner and Shards are required; zero elsewhere means the default.
+type Options struct {
+	Store  Store
+	Owner  string // unique among all relays on the database, and for each run of one
+	Shards int    // equal for all relays
+	// ShardOf tells the shard of a key, as in its rows; default: ShardOf of this package with Shards.
+	ShardOf func(key string) int
+
+	Window         int           // rows of a window, at most
+	Poll           time.Duration // how often to look for rows that nobody called Wake for
+	LeaseTTL       time.Duration // how long the shards of a dead owner rest; renewed three times in it
+	RepublishAfter time.Duration // how long a published row may stay unannounced; looked at three times in it
+
+	// Watermarks tells through which seq the keys are stored; keys of which nothing is stored are absent or 0. While it
+	// fails nothing is published again. Nil: nothing is known, and every row that is due is published again.
+	Watermarks func(ctx context.Context, keys []string) (map[string]int64, error)
+
+	Logger *slog.Logger // default: discard
+}
+
+// Relay hands out windows of the rows of its shards. [Relay.Run] must run; Next and Done or Failed are
+// called in turn. Wake and Stored may be called at any time.
+type Relay struct {
+	// Immutable.
+	o    Options
+	wake chan struct{} // holds one token: rows may have come
+	mark chan struct{} // holds one token: marks wait in pending
+
+	// Owned by the sweep.
+	seen  map[string]sighting // keys that were due lately
+	after string              // where the next sweep goes on
+
+	mu       sync.Mutex // guards the fields below
+	failures int        // windows that failed in a row
+	retryAt  time.Time
+	owned    []int     // ascending; replaced, never changed
+	until    time.Time // when owned ends, unless it is renewed
+	pending  map[string]int64
+	dropping bool // pending is full, and a warning was logged
+}
+
+// NewRelay checks the options. The relay does nothing before Run.
+func NewRelay(o Options) (*Relay, error) {
+	switch {
+	case o.Store == nil:
+		return nil, errors.New("outbox relay: no store")
+	case o.Owner == "":
+		return nil, errors.New("outbox relay: no owner")
+	case o.Shards < 1 || o.Shards > presenceBase:
+		return nil, fmt.Errorf("outbox relay: %d shards, want 1 to %d", o.Shards, presenceBase)
+	case o.Window < 0 || o.Poll < 0 || o.LeaseTTL < 0 || o.RepublishAfter < 0:
+		return nil, errors.New("outbox relay: negative option")
+	}
+	if o.ShardOf == nil {
+		o.ShardOf = func(key string) int { return ShardOf(key, o.Shards) }
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	o.Window = orDefault(o.Window, DefaultWindow)
+	o.Poll = orDefault(o.Poll, DefaultPoll)
+	o.LeaseTTL = orDefault(o.LeaseTTL, DefaultLeaseTTL)
+	o.RepublishAfter = orDefault(o.RepublishAfter, DefaultRepublishAfter)
+	return &Relay{
+		o: o, wake: make(chan struct{}, 1), mark: make(chan struct{}, 1),
+		seen: map[string]sighting{}, pending: map[string]int64{},
+	}, nil
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+// Run keeps the leases, removes what is stored and sweeps, until ctx ends; then it gives the shards to the others and
+// returns nil. Database errors are retried for ever.
+func (r *Relay) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	wg.Go(func() { r.keepLeases(ctx) })
+	wg.Go(func() { r.removeStored(ctx) })
+	wg.Go(func() { r.keepSweeping(ctx) })
+	wg.Wait()
+
+	r.setOwned(nil, time.Time{})
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	defer cancel()
+	if err := r.o.Store.Release(ctx, r.o.Owner); err != nil {
+		r.o.Logger.Warn("outbox shards not released, they rest until their lease ends", "owner", r.o.Owner, "error", err)
+	}
+	return nil
+}
+
+func (r *Relay) keepLeases(ctx context.Context) {
+	every := r.o.LeaseTTL / 3
+	for failures := 0; ; {
+		err := r.lease(ctx, every)
+		wait := every
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			failures++
+			wait = min(every, backoff(failures))
+			r.o.Logger.Warn("outbox shards not leased, retrying", "owner", r.o.Owner, "error", err)
+		default:
+			failures = 0
+		}
+		if !sleep(ctx, wait) {
+			return
+		}
+	}
+}
+
+func (r *Relay) lease(ctx context.Context, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	asked := time.Now() // the database counts from later, so the relay stops no later than its lease does
+	owned, err := r.o.Store.Lease(ctx, r.o.Owner, r.o.Shards, r.o.LeaseTTL)
+	if err != nil {
+		return err
+	}
+	before := r.setOwned(owned, asked.Add(r.o.LeaseTTL))
+	if !slices.Equal(before, owned) {
+		r.o.Logger.Info("outbox shards leased", "owner", r.o.Owner, "shards", owned)
+		r.Wake() // the rows of new shards may have waited for long
+	}
+	return nil
+}
+
+// setOwned returns what was owned before.
+func (r *Relay) setOwned(owned []int, until time.Time) []int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	before := r.owned
+	r.owned, r.until = owned, until
+	return before
+}
+
+// shards returns what the relay owns now: nothing, if the lease could not be renewed in time.
+func (r *Relay) shards() []int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !time.Now().Before(r.until) {
+		return nil
+	}
+	return r.owned
+}
+
+// backoff doubles from 100 ms to 5 s.
+func backoff(failures int) time.Duration {
+	return min(maxBackoff, firstBackoff<<min(failures-1, 10))
+}
+
+// sleep waits and reports whether ctx is still alive.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -1,0 +1,107 @@
+package outbox
+
+import (
+	"context"
+	"time"
+)
+
+// Window is what the relay hands out at once: rows to publish in this order. It holds at least one row.
+type Window struct {
+	Rows []Row
+}
+
+// Wake tells that rows were committed. It never blocks, and calls that come together count once.
+func (r *Relay) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default: // somebody said so already
+	}
+}
+
+// Next blocks until there are rows to publish. It waits out the backoff of a failed window, and retries errors of the
+// database; its only error is that of ctx. A window that got neither Done nor Failed is handed out again.
+func (r *Relay) Next(ctx context.Context) (Window, error) {
+	if wait := r.retryIn(); wait > 0 && !sleep(ctx, wait) {
+		return Window{}, ctx.Err()
+	}
+	for failures := 0; ; {
+		if err := ctx.Err(); err != nil {
+			return Window{}, err
+		}
+		// Who called Wake before this line has committed before the fetch begins: the fetch sees it, and the token
+		// would only cause an empty one.
+		select {
+		case <-r.wake:
+		default:
+		}
+		rows, err := r.fetch(ctx)
+		switch {
+		case err == nil && len(rows) > 0:
+			return Window{Rows: rows}, nil
+		case err == nil:
+			failures = 0
+			r.await(ctx)
+		case ctx.Err() == nil:
+			failures++
+			r.o.Logger.Warn("outbox not read, retrying", "error", err)
+			sleep(ctx, backoff(failures))
+		}
+	}
+}
+
+func (r *Relay) fetch(ctx context.Context) ([]Row, error) {
+	shards := r.shards()
+	if len(shards) == 0 {
+		return nil, nil
+	}
+	return r.o.Store.Fetch(ctx, shards, r.o.Window)
+}
+
+// await waits for a wake-up, the poll's interval, or the end.
+func (r *Relay) await(ctx context.Context) {
+	t := time.NewTimer(r.o.Poll)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-r.wake:
+	case <-t.C:
+	}
+}
+
+// Done tells that every row of w is published and confirmed. It retries errors of the database, since to give up would only
+// publish the window again; its only error is that of ctx, and then the rows will be published again. A clean stop gives it
+// a context that outlives the one of Next.
+func (r *Relay) Done(ctx context.Context, w Window) error {
+	r.mu.Lock()
+	r.failures, r.retryAt = 0, time.Time{}
+	r.mu.Unlock()
+	for failures := 1; ; failures++ {
+		err := r.o.Store.MarkPublished(ctx, w.Rows)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() == nil {
+			r.o.Logger.Warn("outbox rows not marked published, retrying", "rows", len(w.Rows), "error", err)
+		}
+		if !sleep(ctx, backoff(failures)) {
+			return ctx.Err()
+		}
+	}
+}
+
+// Failed tells that w is not published, or not all of it. The next Next waits, longer with each failure in a row, 100 ms to
+// 5 s, and hands out the same rows again in the same order.
+func (r *Relay) Failed(w Window, err error) {
+	r.mu.Lock()
+	r.failures++
+	wait := backoff(r.failures)
+	r.retryAt = time.Now().Add(wait)
+	r.mu.Unlock()
+	r.o.Logger.Warn("outbox window not published, retrying", "rows", len(w.Rows), "wait", wait, "error", err)
+}
+
+func (r *Relay) retryIn() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Until(r.retryAt)
+}
