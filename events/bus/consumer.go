@@ -1,0 +1,73 @@
+package bus
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/rafaeldepontes/go-chat/events"
+)
+
+// Delivery is one event out of a message.
+type Delivery struct {
+	Raw         []byte // the encoded envelope, not judged yet; must not be changed
+	Redelivered bool   // its message came before
+}
+
+// RunConsumer feeds the events of the persister's queue to handle, from many goroutines at once, until ctx ends; then
+// it waits for what is in flight, at most Options.StopWithin, and returns nil.
+//
+// handle gets all events of one message and returns an error for each, in their order; nil means that the event is
+// stored for good. Events whose error is permanent (events.IsPermanent) go to the dead letters alone; with any other
+// error the whole message is handled again, so handle must be idempotent. Its context ends with a time-out, or some
+// time after the stop.
+func RunConsumer(ctx context.Context, t Transport, handle func(ctx context.Context, ds []Delivery) []error, o Options) error {
+	o = o.withDefaults()
+	r, err := newRouter(o)
+	if err != nil {
+		return fmt.Errorf("make a router: %w", err)
+	}
+	r.AddMiddleware(middlewares(t.DeadLetters(), o)...)
+	subs := make([]message.Subscriber, o.Handlers)
+	for i := range subs {
+		subs[i] = t.EventsSubscriber(o.InFlight)
+		r.AddConsumerHandler("consumer-"+strconv.Itoa(i), events.MessageSentBinding, subs[i], func(m *message.Message) error {
+			return handleMessage(m, handle)
+		})
+	}
+	return runRouter(ctx, r, subs...)
+}
+
+func handleMessage(m *message.Message, handle func(context.Context, []Delivery) []error) error {
+	parts, err := events.Split(m.Metadata[metaContentType], m.Payload)
+	if err != nil {
+		whole := rejectedEvent{contentType: m.Metadata[metaContentType], raw: m.Payload, err: err}
+		return events.Permanent(&rejected{events: []rejectedEvent{whole}})
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	ds := make([]Delivery, len(parts))
+	for i, p := range parts {
+		ds[i] = Delivery{Raw: p, Redelivered: m.Metadata[metaRedelivered] != ""}
+	}
+	errs := handle(m.Context(), ds)
+	if len(errs) != len(ds) {
+		return fmt.Errorf("handler answered %d of %d events", len(errs), len(ds))
+	}
+	var bad []rejectedEvent
+	for i, err := range errs {
+		switch {
+		case err == nil:
+		case events.IsPermanent(err):
+			bad = append(bad, rejectedEvent{contentType: events.ContentType, raw: ds[i].Raw, err: err})
+		default:
+			return fmt.Errorf("handle event %d of %d: %w", i+1, len(ds), err)
+		}
+	}
+	if len(bad) > 0 {
+		return events.Permanent(&rejected{events: bad})
+	}
+	return nil
+}

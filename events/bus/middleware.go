@@ -1,0 +1,148 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/rafaeldepontes/go-chat/events"
+)
+
+// middlewares of a consumer, outermost first. The poison queue stands outside the retry (else the first error of an
+// outage would be poisoned), and the delay outside of both.
+func middlewares(dead message.Publisher, o Options) []message.HandlerMiddleware {
+	return []message.HandlerMiddleware{
+		observe(o),
+		nackDelay(o),
+		poison(dead, o),
+		retry(o),
+		middleware.Timeout(o.HandlerTimeout),
+		middleware.Recoverer,
+	}
+}
+
+func observe(o Options) message.HandlerMiddleware {
+	return func(h message.HandlerFunc) message.HandlerFunc {
+		return func(m *message.Message) ([]*message.Message, error) {
+			start := time.Now()
+			out, err := h(m)
+			if o.Metrics.HandlerSeconds != nil {
+				o.Metrics.HandlerSeconds(time.Since(start).Seconds(), err)
+			}
+			return out, err
+		}
+	}
+}
+
+// nackDelay keeps a message that could not be handled for a while before it goes back to the queue, which would
+// deliver it again at once. A stop ends the wait.
+func nackDelay(o Options) message.HandlerMiddleware {
+	return func(h message.HandlerFunc) message.HandlerFunc {
+		return func(m *message.Message) ([]*message.Message, error) {
+			out, err := h(m)
+			if err != nil {
+				pause(m.Context(), o.NackDelay)
+			}
+			return out, err
+		}
+	}
+}
+
+// rejectedEvent is one event that no retry can heal.
+type rejectedEvent struct {
+	contentType string
+	raw         []byte
+	err         error
+}
+
+// rejected is a handler's error when all that is left of a message is beyond healing.
+type rejected struct{ events []rejectedEvent }
+
+func (r *rejected) Error() string {
+	return fmt.Sprintf("%d events rejected, the first: %v", len(r.events), r.events[0].err)
+}
+
+// poison puts rejected events into the dead letters, each alone, and then takes their message for done. Watermill's own
+// middleware would put a whole batch there, and everything at a stop or during an outage.
+func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
+	return func(h message.HandlerFunc) message.HandlerFunc {
+		return func(m *message.Message) ([]*message.Message, error) {
+			seen := time.Now().UTC()
+			out, err := h(m)
+			var r *rejected
+			if !errors.As(err, &r) {
+				return out, err
+			}
+			ctx, cancel := graceful(m.Context(), o.StopWithin)
+			defer cancel()
+			letters := make([]*message.Message, len(r.events))
+			for i, e := range r.events {
+				letters[i] = deadLetter(m, e, seen)
+				letters[i].SetContext(ctx)
+				o.Logger.Error("event put into the dead letters",
+					"event_id", letters[i].UUID, "message_id", m.UUID, "reason", e.err)
+			}
+			if err := dead.Publish("", letters...); err != nil {
+				return nil, fmt.Errorf("put %d events into the dead letters: %w", len(letters), err)
+			}
+			count(o.Metrics.DeadLettered, len(letters))
+			return nil, nil
+		}
+	}
+}
+
+func deadLetter(m *message.Message, e rejectedEvent, seen time.Time) *message.Message {
+	id, typ := m.UUID, m.Metadata[metaType]
+	if env, err := events.Decode(e.raw); err == nil {
+		id, typ = env.ID, env.Type
+	}
+	d := message.NewMessage(id, e.raw)
+	d.Metadata = message.Metadata{
+		metaContentType: e.contentType,
+		metaType:        typ,
+		HeaderReason:    e.err.Error(),
+		HeaderAttempts:  m.Metadata[HeaderAttempts],
+		HeaderFirstSeen: seen.Format(time.RFC3339Nano),
+		HeaderMessageID: m.UUID,
+		HeaderTopic:     m.Metadata[metaRoutingKey],
+	}
+	return d
+}
+
+// retry calls the handler again after a growing delay while it reports an outage. Each try has a context that a stop
+// does not end at once; between tries a stop ends the waiting. Watermill's own Retry steps its delay twice a try and
+// gives the handler the context that the stop has cancelled.
+func retry(o Options) message.HandlerMiddleware {
+	return func(h message.HandlerFunc) message.HandlerFunc {
+		return func(m *message.Message) ([]*message.Message, error) {
+			live := m.Context()
+			defer m.SetContext(live)
+			delay := backoff{first: o.RetryMin, max: o.RetryMax}
+			earlier, _ := strconv.Atoi(m.Metadata[metaDeliveries]) // absent at the first delivery
+			for try := 1; ; try++ {
+				m.Metadata[HeaderAttempts] = strconv.Itoa(earlier + try)
+				out, err := attempt(live, h, m, o.StopWithin)
+				if err == nil || events.IsPermanent(err) || try > o.Retries {
+					return out, err
+				}
+				wait := delay.next()
+				o.Logger.Warn("handling failed, trying again",
+					"message_id", m.UUID, "try", try, "wait_ms", wait.Milliseconds(), "error", err)
+				if !pause(live, wait) {
+					return out, err
+				}
+			}
+		}
+	}
+}
+
+func attempt(live context.Context, h message.HandlerFunc, m *message.Message, grace time.Duration) ([]*message.Message, error) {
+	ctx, cancel := graceful(live, grace)
+	defer cancel()
+	m.SetContext(ctx)
+	return h(m)
+}

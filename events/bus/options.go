@@ -1,0 +1,114 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Options of the Run functions. The zero value is usable; each field says what zero means.
+type Options struct {
+	Logger  *slog.Logger // nil: discarded
+	Metrics Metrics
+
+	// StopWithin is how long what is in flight may go on after the context's end. Default 8 s.
+	StopWithin time.Duration
+
+	// Of RunConsumer.
+	Handlers       int           // consumers side by side; default 16
+	InFlight       int           // messages in flight to each; default 8
+	HandlerTimeout time.Duration // bounds one try; default 30 s
+	Retries        int           // tries in place after the first; default 8
+	RetryMin       time.Duration // first delay between them; default 100 ms
+	RetryMax       time.Duration // longest; default 10 s
+	NackDelay      time.Duration // before a message goes back to its queue; default 5 s
+
+	// Of RunRelay.
+	BatchOver   int // a window with more events of one shard sends them in batches; default 64
+	BatchEvents int // events in a batch; default 256
+	BatchBytes  int // bytes of a batch's events; default 256 KiB
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	orInt := func(v *int, def int) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	orTime := func(v *time.Duration, def time.Duration) {
+		if *v <= 0 {
+			*v = def
+		}
+	}
+	orTime(&o.StopWithin, 8*time.Second)
+	orInt(&o.Handlers, 16)
+	orInt(&o.InFlight, 8)
+	orTime(&o.HandlerTimeout, 30*time.Second)
+	orInt(&o.Retries, 8)
+	orTime(&o.RetryMin, 100*time.Millisecond)
+	orTime(&o.RetryMax, 10*time.Second)
+	orTime(&o.NackDelay, 5*time.Second)
+	orInt(&o.BatchOver, 64)
+	orInt(&o.BatchEvents, batchEvents)
+	orInt(&o.BatchBytes, batchBytes)
+	return o
+}
+
+// Bounds of a batch that this package makes.
+const (
+	batchEvents = 256
+	batchBytes  = 256 << 10
+)
+
+func newRouter(o Options) (*message.Router, error) {
+	// The second on top lets a handler that ends with its grace be counted as ended.
+	return message.NewRouter(message.RouterConfig{CloseTimeout: o.StopWithin + time.Second}, logAdapter{o.Logger})
+}
+
+// runRouter runs r until ctx ends. It stops by that context alone: Router.Close would give back the messages in flight
+// while their handlers still commit.
+func runRouter(ctx context.Context, r *message.Router, subs ...message.Subscriber) error {
+	err := r.Run(ctx)
+	for _, s := range subs {
+		err = errors.Join(err, s.Close())
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err == nil {
+		err = ErrClosed
+	}
+	return fmt.Errorf("all subscriptions ended: %w", err)
+}
+
+// logAdapter gives Watermill's log lines to slog, a level lower: what it calls an error is retried here, and its
+// information is about each handler.
+type logAdapter struct{ log *slog.Logger }
+
+func (a logAdapter) attrs(f watermill.LogFields) []any {
+	out := make([]any, 0, 2*len(f))
+	for k, v := range f {
+		if k != "not_sent_message" {
+			out = append(out, k, v)
+		}
+	}
+	return out
+}
+
+func (a logAdapter) Error(msg string, err error, f watermill.LogFields) {
+	a.log.Warn(msg, append(a.attrs(f), "error", err)...)
+}
+func (a logAdapter) Info(msg string, f watermill.LogFields)  { a.log.Debug(msg, a.attrs(f)...) }
+func (a logAdapter) Debug(msg string, f watermill.LogFields) { a.log.Debug(msg, a.attrs(f)...) }
+func (a logAdapter) Trace(string, watermill.LogFields)       {}
+func (a logAdapter) With(f watermill.LogFields) watermill.LoggerAdapter {
+	return logAdapter{a.log.With(a.attrs(f)...)}
+}

@@ -1,0 +1,203 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// errConsumerEnded is why a consumer starts anew: its queue was deleted, its leader moved, or its channel closed.
+var errConsumerEnded = errors.New("the broker ended the consumer")
+
+// subscriber is a Watermill subscriber that survives its broker: whenever its channel, its connection or its queue
+// goes, it declares and consumes again. A subscription ends in one of two ways. When the context given to Subscribe
+// ends, it takes no more, waits until what was handed out is acknowledged or not, and only then closes its output.
+// Close does not wait for that: what has no acknowledgement by then goes back to the queue.
+type subscriber struct {
+	// Immutable.
+	link     *link
+	log      *slog.Logger
+	metrics  Metrics
+	declare  func(ch *amqp.Channel, topic string) (queue string, err error)
+	prefetch int // how many the broker sends ahead
+	inFlight int // how many are handed out without an acknowledgement
+	ctx      context.Context
+	cancel   context.CancelFunc
+
+	mu     sync.Mutex // guards closed against wg.Add
+	closed bool
+	wg     sync.WaitGroup // one for each subscription
+}
+
+func newSubscriber(l *link, m Metrics, prefetch, inFlight int, declare func(*amqp.Channel, string) (string, error)) *subscriber {
+	s := &subscriber{link: l, log: l.log, metrics: m, declare: declare, prefetch: prefetch, inFlight: inFlight}
+	s.ctx, s.cancel = context.WithCancel(l.ctx)
+	return s
+}
+
+// Subscribe returns at once, whether the broker is there or not.
+func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.ctx.Err() != nil {
+		return nil, ErrClosed
+	}
+	out := make(chan *message.Message)
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		defer close(out)
+		s.run(ctx, topic, out)
+	}()
+	return out, nil
+}
+
+// SubscribeInitialize declares what Subscribe would, waiting for the broker until Close.
+func (s *subscriber) SubscribeInitialize(topic string) error {
+	conn, err := s.link.connection(s.ctx)
+	if err != nil {
+		return err
+	}
+	return s.link.bounded(conn, rpcWithin, func() error {
+		ch, err := conn.Channel()
+		if err != nil {
+			return err
+		}
+		_, err = s.declare(ch, topic)
+		return errors.Join(err, ch.Close())
+	})
+}
+
+// Close ends all subscriptions without waiting for acknowledgements, and waits for their goroutines.
+func (s *subscriber) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
+	s.cancel()
+	s.wg.Wait()
+	return nil
+}
+
+func (s *subscriber) run(ctx context.Context, topic string, out chan<- *message.Message) {
+	live, cancel := context.WithCancel(ctx) // ends with either
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)()
+	retry := backoff{first: s.link.cfg.RetryMin, max: s.link.cfg.RetryMax}
+	for live.Err() == nil {
+		got, err := s.consume(live, topic, out)
+		if live.Err() != nil {
+			return
+		}
+		s.log.Warn("consuming interrupted, starting again", "topic", topic, "error", err)
+		if got {
+			retry.reset()
+		}
+		retry.wait(live)
+	}
+}
+
+// consume runs one consumer on one channel until something ends it. got tells whether it received anything.
+func (s *subscriber) consume(live context.Context, topic string, out chan<- *message.Message) (got bool, err error) {
+	conn, err := s.link.connection(live)
+	if err != nil {
+		return false, err
+	}
+	var ch *amqp.Channel
+	var deliveries <-chan amqp.Delivery
+	const tag = "gochat" // unique on its channel is enough
+	err = s.link.bounded(conn, rpcWithin, func() error {
+		if ch, err = conn.Channel(); err != nil {
+			return fmt.Errorf("open a channel: %w", err)
+		}
+		queue, err := s.declare(ch, topic)
+		if err != nil {
+			return err
+		}
+		if err := ch.Qos(s.prefetch, 0, false); err != nil {
+			return fmt.Errorf("set the prefetch: %w", err)
+		}
+		if deliveries, err = ch.Consume(queue, tag, false, false, false, false, nil); err != nil {
+			return fmt.Errorf("consume %s: %w", queue, err)
+		}
+		return nil
+	})
+	if ch != nil {
+		// What was delivered and not acknowledged goes back to the queue with the channel.
+		defer func() { _ = s.link.bounded(conn, rpcWithin, ch.Close) }()
+	}
+	if err != nil {
+		return false, err
+	}
+
+	// Also after a lost connection the handlers in flight come first: their messages come again, and must not
+	// overtake them.
+	var inFlight sync.WaitGroup
+	defer inFlight.Wait()
+	slots := make(chan struct{}, s.inFlight)
+	for {
+		select {
+		case slots <- struct{}{}:
+		case <-live.Done():
+			return got, s.stop(ch, tag)
+		}
+		select {
+		case d, ok := <-deliveries:
+			if !ok {
+				return got, errConsumerEnded
+			}
+			m, err := received(d)
+			if err != nil {
+				return got, err
+			}
+			got = true
+			ctx, cancel := context.WithCancel(live)
+			m.SetContext(ctx)
+			if m.Metadata[metaRedelivered] != "" {
+				count(s.metrics.Redelivered, 1)
+			}
+			select {
+			case out <- m:
+			case <-live.Done():
+				cancel()
+				return got, s.stop(ch, tag)
+			}
+			inFlight.Go(func() {
+				defer cancel()
+				s.settle(m, d)
+				<-slots
+			})
+		case <-live.Done():
+			return got, s.stop(ch, tag)
+		}
+	}
+}
+
+// stop tells the broker to send no more. Acknowledgements still pass until the channel closes.
+func (s *subscriber) stop(ch *amqp.Channel, tag string) error {
+	return ch.Cancel(tag, true)
+}
+
+// settle waits for the handler's word and passes it on.
+func (s *subscriber) settle(m *message.Message, d amqp.Delivery) {
+	var err error
+	select {
+	case <-m.Acked():
+		err = d.Ack(false)
+	case <-m.Nacked():
+		err = d.Nack(false, true)
+	case <-s.ctx.Done():
+		select {
+		case <-m.Acked(): // said in time, only read too late
+			err = d.Ack(false)
+		default: // goes back with the channel
+		}
+	}
+	if err != nil {
+		s.log.Debug("acknowledgement lost, the message comes again", "message_id", m.UUID, "error", err)
+	}
+}
