@@ -64,11 +64,6 @@ func (s *Server) postMessage(w http.ResponseWriter, r *http.Request) {
 		s.writeError(w, rateLimited(in.ID, wait))
 		return
 	}
-	// The first join makes a room; over HTTP there is no join.
-	if _, err := s.store.OpenRoom(r.Context(), in.Room); err != nil {
-		s.writeError(w, s.refuse(in.ID, err))
-		return
-	}
 	type result struct {
 		receipt store.Receipt
 		err     error

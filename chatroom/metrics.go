@@ -10,7 +10,6 @@ type metrics struct {
 	refused     prometheus.Counter
 	delivered   prometheus.Counter
 	catchUp     prometheus.Counter
-	unsent      prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -35,12 +34,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		catchUp: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "gochat_catch_up_pages_total", Help: "Pages read from the databases for readers behind the recent events.",
 		}),
-		unsent: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "gochat_fanout_dropped_total", Help: "Fan-out messages dropped here; the other replicas repair from the database.",
-		}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.connections, m.batch, m.commit, m.refused, m.delivered, m.catchUp, m.unsent)
+		reg.MustRegister(m.connections, m.batch, m.commit, m.refused, m.delivered, m.catchUp)
 	}
 	return m
 }

@@ -1,11 +1,11 @@
 // Package chatroom is the WebSocket service. It accepts messages (acceptor), shows them to whoever reads a room here
-// (hub, room, session), tells the other replicas (fanout), and answers who comes late from its recent events, then the
+// (hub, room, session), tells the other replicas, and answers who comes late from its recent events, then the
 // outbox's tail, then the history that the persister serves (reader).
 //
 // It promises: an accepted message is committed; every reader of a room sees every seq once, in order, without a gap
 // from where it joined; a slow reader costs others nothing, since each has a cursor in a shared log and no queue.
 //
-// Goroutines: [Server.Run] owns the acceptor, the hub's repairs, presence, and the broadcaster, and waits for all
+// Goroutines: [Server.Run] owns the acceptor, the hub's repairs and presence, and waits for all
 // sessions; each session owns its read loop, its write loop, and its reads of the databases.
 package chatroom
 
@@ -37,8 +37,9 @@ type Options struct {
 	Committed func()
 	// Stored is called with every mark that the persister announced. It must not block.
 	Stored func(marks map[string]int64)
-	// Broadcast tells the other replicas, best effort; nil where there are none. Each body is an encoded envelope.
-	Broadcast func(ctx context.Context, bodies ...[]byte) error
+	// Broadcast tells the other replicas, best effort; nil where there are none. Each body is an encoded envelope, which
+	// is not changed afterwards. It must not block.
+	Broadcast func(bodies ...[]byte)
 
 	Instance       string        // unique among the replicas
 	Version        string        // told in welcome
@@ -69,7 +70,6 @@ type Server struct {
 	presence *presence
 	rates    *rates
 	metrics  *metrics
-	fanout   *fanout
 	upgrader websocket.Upgrader
 	catchUps chan struct{}
 
@@ -102,8 +102,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL}
 	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.log)
-	s.fanout = newFanout(o.Broadcast, s.log, s.metrics)
-	s.presence = newPresence(o.Instance, s.hub, s.fanout.sendEncoded)
+	s.presence = newPresence(o.Instance, s.hub, s.tell)
 	s.acceptor = newAcceptor(o.Store, s.log, s.metrics, s.committed)
 	s.upgrader = websocket.Upgrader{
 		Subprotocols: []string{frame.Protocol}, CheckOrigin: s.allowed, HandshakeTimeout: helloTimeout,
@@ -123,33 +122,34 @@ func def[T comparable](field *T, value T) {
 // Run serves until ctx ends. Then it takes no more connections or sends, answers what is in flight, says bye, and
 // returns.
 func (s *Server) Run(ctx context.Context) error {
-	inner, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	var workers, last sync.WaitGroup
-	acceptCtx, stopAccepting := context.WithCancel(inner)
-	defer stopAccepting()
-	last.Go(func() { s.acceptor.run(acceptCtx) })
-	workers.Go(func() { s.hub.run(inner) })
-	presenceCtx, stopPresence := context.WithCancel(inner)
-	defer stopPresence()
-	var p sync.WaitGroup
-	p.Go(func() { s.presence.run(presenceCtx) })
-	workers.Go(func() { s.fanout.run(inner) })
+	// Each part has a context of its own, since they end in order.
+	base := context.WithoutCancel(ctx)
+	endAcceptor := background(base, s.acceptor.run)
+	endHub := background(base, s.hub.run)
+	endPresence := background(base, s.presence.run)
 
 	<-ctx.Done()
 	s.mu.Lock()
 	s.stopping = true
 	s.mu.Unlock()
-	// The sessions end first, since what they have in flight still needs the acceptor; the broadcaster is last.
+	// The sessions end first, since what they have in flight still needs the acceptor.
 	s.stop(&goodbye{code: frame.CloseShutdown, message: "the server stops", retryMS: &[2]int64{0, 3000}})
 	s.sessions.Wait()
-	stopAccepting()
-	last.Wait()
-	stopPresence()
-	p.Wait()
-	cancel()
-	workers.Wait()
+	endAcceptor()
+	endPresence()
+	endHub()
 	return nil
+}
+
+// background runs a part in a goroutine and returns what ends it and waits for it.
+func background(ctx context.Context, run func(context.Context)) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { run(ctx) })
+	return func() {
+		cancel()
+		wg.Wait()
+	}
 }
 
 // admit counts a connection in; false where the server is full or stopping.
@@ -210,6 +210,7 @@ func (s *Server) committed(sends []store.Send, receipts []store.Receipt) {
 		s.opts.Committed()
 	}
 	rooms := make(map[string][]frame.Event)
+	var bodies [][]byte
 	for i, r := range receipts {
 		if r.Err != nil || r.Duplicate {
 			continue
@@ -219,11 +220,17 @@ func (s *Server) committed(sends []store.Send, receipts []store.Receipt) {
 			Room: in.Room, Seq: r.Seq, Kind: events.KindMessage, ID: in.ID, From: in.Sender, Text: in.Text, SentAt: r.SentAt,
 		}
 		rooms[in.Room] = append(rooms[in.Room], toFrame(e))
-		s.fanout.sendEncoded(e.Encode(""))
+		if s.opts.Broadcast == nil {
+			continue
+		}
+		if body, err := e.Encode(""); err == nil { // what the store encoded before can be encoded
+			bodies = append(bodies, body)
+		}
 	}
 	for room, evs := range rooms {
 		s.hub.add(room, evs...)
 	}
+	s.broadcast(bodies...)
 }
 
 // newID returns 16 random hex digits.

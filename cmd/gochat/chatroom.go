@@ -3,11 +3,14 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"log/slog"
 
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
 	"github.com/rafaeldepontes/go-chat/internal/config"
+	"github.com/rafaeldepontes/go-chat/migrations"
+	"github.com/rafaeldepontes/go-chat/outbox"
+	"github.com/rafaeldepontes/go-chat/web"
 )
 
 // chatroomConfig is all that the chat room service needs to know.
@@ -58,8 +61,35 @@ func chatroomCommand() command {
 	}
 }
 
-// ---- WIRING BEGINS: the parts of the chat room, in their start order ----
-
+// runChatroom runs the service until ctx ends.
 func runChatroom(ctx context.Context, cfg chatroomConfig, out io.Writer) error {
-	return errors.New("chatroom: the parts are not wired together yet")
+	lis, err := cfg.listen.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer lis.Close() // after an orderly stop it is closed already
+	a, err := assemble(ctx, cfg.logger, cfg.admin)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	pool, err := a.openPool(ctx, cfg.database, migrations.Chatroom)
+	if err != nil {
+		return err
+	}
+	t, err := a.dialBroker(ctx, cfg.broker, cfg.chat.instance, cfg.ca)
+	if err != nil {
+		return err
+	}
+	history, err := a.dialHistory(cfg.history)
+	if err != nil {
+		return err
+	}
+	parts := chatParts{
+		store: store.NewPostgres(pool), outbox: outbox.Postgres{Pool: pool}, history: history, replicas: true, web: web.Handler(),
+	}
+	if err := a.addChatroom(ctx, t, cfg.chat, parts, secure(lis, cfg.tls)); err != nil {
+		return err
+	}
+	return a.run(ctx, out, "gochat chatroom listens on "+scheme("ws", cfg.tls)+"://"+lis.Addr().String())
 }

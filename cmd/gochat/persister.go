@@ -3,11 +3,12 @@ package main
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"io"
 	"log/slog"
 
 	"github.com/rafaeldepontes/go-chat/internal/config"
+	"github.com/rafaeldepontes/go-chat/migrations"
+	"github.com/rafaeldepontes/go-chat/persister"
 )
 
 // persisterConfig is all that the persister needs to know.
@@ -63,8 +64,26 @@ func declareReflection(s *config.Set) *bool {
 	return s.Bool("reflection", false, "let gRPC tools such as grpcurl ask for the services")
 }
 
-// ---- WIRING BEGINS: the parts of the persister, in their start order ----
-
+// runPersister runs the service until ctx ends.
 func runPersister(ctx context.Context, cfg persisterConfig, out io.Writer) error {
-	return errors.New("persister: the parts are not wired together yet")
+	lis, err := cfg.listen.listen(ctx)
+	if err != nil {
+		return err
+	}
+	defer lis.Close() // after an orderly stop it is closed already
+	a, err := assemble(ctx, cfg.logger, cfg.admin)
+	if err != nil {
+		return err
+	}
+	defer a.close()
+	pool, err := a.openPool(ctx, cfg.database, migrations.Persister)
+	if err != nil {
+		return err
+	}
+	t, err := a.dialBroker(ctx, cfg.broker, "persister-"+hostName(), cfg.ca)
+	if err != nil {
+		return err
+	}
+	a.addPersister(t, persister.NewPostgres(pool), lis, cfg.tls, cfg.handlers, cfg.reflection)
+	return a.run(ctx, out, "gochat persister listens on "+lis.Addr().String())
 }

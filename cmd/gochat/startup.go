@@ -18,6 +18,13 @@ type listenAddress struct {
 	addr   string
 	flag   string // listen
 	origin string // --listen or GOCHAT_LISTEN
+	orAny  bool   // a free port does as well where this one is taken
+}
+
+// orFree lets a free port do where def is taken and nobody asked for another: a second up, for example, should just run.
+func (l listenAddress) orFree(def string) listenAddress {
+	l.orAny = l.addr == def
+	return l
 }
 
 func listenAddressOf(s *config.Set, flag, addr string) listenAddress {
@@ -28,6 +35,9 @@ func listenAddressOf(s *config.Set, flag, addr string) listenAddress {
 func (l listenAddress) listen(ctx context.Context) (net.Listener, error) {
 	var lc net.ListenConfig
 	listener, err := lc.Listen(ctx, "tcp", l.addr)
+	if l.orAny && errors.Is(err, syscall.EADDRINUSE) {
+		listener, err = lc.Listen(ctx, "tcp", "127.0.0.1:0")
+	}
 	if err == nil {
 		return listener, nil
 	}
@@ -45,8 +55,17 @@ func (l listenAddress) listen(ctx context.Context) (net.Listener, error) {
 	default:
 		return nil, fmt.Errorf("%s: listen on %s: %w", l.origin, l.addr, err)
 	}
-	return nil, fmt.Errorf("%s: %s %s: choose another with --%s", l.origin, l.addr, reason, l.flag)
+	return nil, &listenError{fmt.Sprintf("%s: %s %s: choose another with --%s", l.origin, l.addr, reason, l.flag), err}
 }
+
+// listenError tells a person what to do, and the program what it was.
+type listenError struct {
+	text string
+	err  error
+}
+
+func (e *listenError) Error() string { return e.text }
+func (e *listenError) Unwrap() error { return e.err }
 
 // The pauses of waitFor: the first, doubled until the last.
 const (

@@ -1,0 +1,295 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/health"
+	healthv1 "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	"github.com/rafaeldepontes/go-chat/chatroom"
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/events/bus"
+	"github.com/rafaeldepontes/go-chat/internal/admin"
+	"github.com/rafaeldepontes/go-chat/internal/db"
+	"github.com/rafaeldepontes/go-chat/internal/lifecycle"
+	"github.com/rafaeldepontes/go-chat/migrations"
+	"github.com/rafaeldepontes/go-chat/outbox"
+	"github.com/rafaeldepontes/go-chat/persister"
+	historyv1 "github.com/rafaeldepontes/go-chat/proto/history/v1"
+)
+
+// What the commands chatroom, persister and up are put together from. Each addX appends its parts to a group in their
+// start order: consumers before the relay, the relay before the listener.
+
+// stopGrace bounds the stop of one listener; the whole stop is bounded by the group.
+const stopGrace = 3 * time.Second
+
+// assembly collects what a service is made of.
+type assembly struct {
+	logger *slog.Logger
+	admin  *admin.Server
+	group  *lifecycle.Group
+	closes []func() error // in the order of opening; close runs them backwards
+}
+
+// assemble starts with the admin listener, so that it can tell that the rest is not ready.
+func assemble(ctx context.Context, logger *slog.Logger, at listenAddress) (*assembly, error) {
+	a := &assembly{logger: logger, admin: admin.New(), group: lifecycle.New(lifecycle.Options{Logger: logger})}
+	serve, err := openAdmin(ctx, at, a.admin, logger)
+	if err != nil {
+		return nil, err
+	}
+	if serve != nil {
+		a.group.Add("admin listener", serve)
+	}
+	return a, nil
+}
+
+// onClose keeps what is to be closed when the parts have ended, or when a later step of the start fails.
+func (a *assembly) onClose(f func() error) { a.closes = append(a.closes, f) }
+
+func (a *assembly) close() {
+	for i := len(a.closes) - 1; i >= 0; i-- {
+		if err := a.closes[i](); err != nil {
+			a.logger.Warn("not closed in order", "error", err)
+		}
+	}
+}
+
+// openPool waits for PostgreSQL, and sees that the service's schema is of this binary's version.
+func (a *assembly) openPool(ctx context.Context, at namedURL, service migrations.Service) (*pgxpool.Pool, error) {
+	pool, err := db.WaitPostgres(ctx, at.url, db.Options{ApplicationName: "gochat " + string(service)}, func(err error, pause time.Duration) {
+		a.logger.Warn("waiting for the database", "error", err, "retry_in", pause)
+	})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, err
+	}
+	a.onClose(func() error { pool.Close(); return nil })
+	m, err := migrations.Postgres(at.url, service)
+	if err != nil {
+		return nil, err
+	}
+	err = errors.Join(m.Check(ctx), m.Close())
+	if err != nil {
+		return nil, err
+	}
+	a.admin.AddCheck("database", pool.Ping)
+	return pool, nil
+}
+
+// dialBroker starts the connections to RabbitMQ; they are made, and made again, in the background.
+func (a *assembly) dialBroker(ctx context.Context, c brokerConfig, instance string, ca *tls.Config) (bus.Transport, error) {
+	t, err := bus.DialAMQP(ctx, bus.AMQPConfig{
+		URL: c.url, Topology: events.Topology{Prefix: c.prefix}, Instance: instance, TLS: ca,
+		Logger: a.logger, Metrics: busMetrics(a.admin.Registry()),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.origin, err)
+	}
+	a.onClose(t.Close)
+	a.admin.AddCheck("broker", func(context.Context) error { return t.Ready() })
+	return t, nil
+}
+
+// addPersister adds the consumer and the gRPC history over a store.
+func (a *assembly) addPersister(t bus.Transport, s persister.Store, lis net.Listener, tlsConfig *tls.Config, handlers int, reflect bool) {
+	p := persister.New(persister.Options{
+		Store: s, Logger: a.logger, Observe: insertMetrics(a.admin.Registry()),
+		Announce: func(_ context.Context, m events.MessagesStored) error {
+			now := time.Now().UTC()
+			body, err := m.Encode(fmt.Sprintf("stored/%d", now.UnixNano()), now)
+			if err != nil {
+				return err
+			}
+			return bus.Broadcast(t, "messages.stored", body)
+		},
+	})
+	a.group.Add("persister", p.Run)
+	options := bus.Options{Logger: a.logger, Handlers: handlers}
+	a.group.Add("consumer", func(ctx context.Context) error {
+		return bus.RunConsumer(ctx, t, func(ctx context.Context, ds []bus.Delivery) []error {
+			raw := make([][]byte, len(ds))
+			for i, d := range ds {
+				raw[i] = d.Raw
+			}
+			return p.Handle(ctx, raw)
+		}, options)
+	})
+	history := persister.NewHistoryServer(s, persister.HistoryOptions{Logger: a.logger, Watch: p.Watch})
+	server := persister.NewGRPCServer(persister.GRPCOptions{Logger: a.logger, TLS: tlsConfig})
+	history.Register(server)
+	state := health.NewServer()
+	state.SetServingStatus(historyv1.HistoryService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
+	healthv1.RegisterHealthServer(server, state)
+	if reflect {
+		reflection.Register(server)
+	}
+	a.group.Add("history listener", func(ctx context.Context) error {
+		return persister.ServeGRPC(ctx, server, lis, stopGrace, func() { state.Shutdown(); history.Stop() })
+	})
+}
+
+// dialHistory makes a client of the history. It connects with the first call, and again within seconds.
+func (a *assembly) dialHistory(c historyConfig) (chatroom.History, error) {
+	conn, err := grpc.NewClient(c.addr,
+		grpc.WithTransportCredentials(c.credentials),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		}))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", c.origin, err)
+	}
+	a.onClose(conn.Close)
+	return chatroom.NewGRPCHistory(conn), nil
+}
+
+// chatParts is what differs between the chat room of up and that of the split mode.
+type chatParts struct {
+	store    store.Store
+	outbox   outbox.Store
+	history  chatroom.History
+	replicas bool // others may share the broker
+	web      http.Handler
+}
+
+// addChatroom adds the chat room, its fan-out, its relay, and the listener.
+func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfig, parts chatParts, lis net.Listener) error {
+	relay, err := outbox.NewRelay(outbox.Options{
+		Store: parts.outbox, Owner: c.instance, Shards: events.Shards, ShardOf: events.Shard,
+		Watermarks: parts.history.Watermarks, Logger: a.logger,
+	})
+	if err != nil {
+		return err
+	}
+	options := chatroom.Options{
+		Store: parts.store, History: parts.history, Committed: relay.Wake, Stored: relay.Stored,
+		Instance: c.instance, Version: readBuild().Version, Heartbeat: c.heartbeat, SendRate: c.sendRate, SendBurst: c.sendBurst,
+		RecentEvents: c.recentEvents, RecentBytes: int(c.recentBytes), RecentTTL: c.recentTTL,
+		MaxConnections: c.maxConnections, Origins: c.origins, Logger: a.logger, Metrics: a.admin.Registry(),
+	}
+	if parts.replicas {
+		options.Broadcast = func(bodies ...[]byte) {
+			if err := bus.Broadcast(t, "chatroom", bodies...); err != nil {
+				a.logger.Debug("fan-out dropped", "error", err)
+			}
+		}
+	}
+	server, err := chatroom.New(ctx, options)
+	if err != nil {
+		return err
+	}
+	// The room goes on to hear of stored marks while it stops, and the relay publishes what it accepted last.
+	a.group.Add("fan-out", func(ctx context.Context) error {
+		return bus.RunFanout(ctx, t, c.instance, func(_ context.Context, e events.Envelope) {
+			if err := server.HandleFanout(e); err != nil {
+				a.logger.Warn("fan-out event skipped", "event", e.ID, "error", err)
+			}
+		}, bus.Options{Logger: a.logger})
+	})
+	a.group.Add("outbox", relay.Run)
+	a.group.Add("relay", func(ctx context.Context) error {
+		return bus.RunRelay(ctx, t, relay, bus.Options{Logger: a.logger})
+	})
+	a.group.Add("chat room", server.Run)
+
+	mux := http.NewServeMux()
+	mux.Handle("/ws", server.Handler())
+	mux.Handle("/v1/", server.Handler())
+	if parts.web != nil {
+		mux.Handle("/", parts.web)
+	}
+	web := &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+	}
+	a.group.Add("listener", lifecycle.HTTP(web, lis, stopGrace))
+	return nil
+}
+
+// run tells where the service listens, and runs its parts to their end.
+func (a *assembly) run(ctx context.Context, out io.Writer, told string) error {
+	a.group.Add("announcement", func(ctx context.Context) error {
+		fmt.Fprintln(out, told)
+		<-ctx.Done()
+		return nil
+	})
+	return a.group.Run(ctx)
+}
+
+// secure wraps a listener in TLS where it is configured.
+func secure(lis net.Listener, c *tls.Config) net.Listener {
+	if c == nil {
+		return lis
+	}
+	c = c.Clone()
+	c.NextProtos = []string{"http/1.1"} // a WebSocket is an upgrade of HTTP/1.1
+	return tls.NewListener(lis, c)
+}
+
+func scheme(plain string, c *tls.Config) string {
+	if c == nil {
+		return plain
+	}
+	return plain + "s"
+}
+
+// busMetrics counts what the bus does.
+func busMetrics(reg prometheus.Registerer) bus.Metrics {
+	counter := func(name, help string) func(int) {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+		reg.MustRegister(c)
+		return func(n int) { c.Add(float64(n)) }
+	}
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "gochat_consume_seconds", Help: "Time to handle one message of the queue, its retries included.",
+		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
+	})
+	reg.MustRegister(seconds)
+	return bus.Metrics{
+		Published:      counter("gochat_published_total", "Messages handed to the broker."),
+		Confirmed:      counter("gochat_confirmed_total", "Messages that the broker confirmed."),
+		Returned:       counter("gochat_returned_total", "Messages that no queue took."),
+		Redelivered:    counter("gochat_redelivered_total", "Messages of the queue that came before."),
+		DeadLettered:   counter("gochat_dead_lettered_total", "Events put into the poison queue."),
+		FanoutDropped:  counter("gochat_fanout_dropped_total", "Fan-out messages dropped; readers repair from the database."),
+		HandlerSeconds: func(s float64, _ error) { seconds.Observe(s) },
+	}
+}
+
+// insertMetrics counts what the persister does.
+func insertMetrics(reg prometheus.Registerer) func(persister.Insert) {
+	stored := prometheus.NewCounter(prometheus.CounterOpts{Name: "gochat_stored_total", Help: "Events committed by the persister, repetitions included."})
+	refused := prometheus.NewCounter(prometheus.CounterOpts{Name: "gochat_store_refused_total", Help: "Events refused for good."})
+	failed := prometheus.NewCounter(prometheus.CounterOpts{Name: "gochat_store_failed_total", Help: "Inserts that failed and are tried again."})
+	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "gochat_store_seconds", Help: "Time to commit an insert.", Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+	})
+	reg.MustRegister(stored, refused, failed, seconds)
+	return func(i persister.Insert) {
+		seconds.Observe(i.Duration.Seconds())
+		if i.Err != nil {
+			failed.Inc()
+			return
+		}
+		stored.Add(float64(i.Events - i.Refused))
+		refused.Add(float64(i.Refused))
+	}
+}
