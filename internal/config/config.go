@@ -53,12 +53,22 @@ type setting struct {
 	common  string             // the variable that all commands share, where env[0] is the command's own
 	source  Source
 	origin  string // the flag or variable that the value came from
-	invalid bool
+	invalid bool   // its value was refused
 }
 
 type rule struct {
-	name  string
-	check func() error
+	setting *setting
+	others  []*setting
+	check   func() error
+}
+
+func (r rule) applies() bool {
+	for _, other := range r.others {
+		if other.invalid {
+			return false
+		}
+	}
+	return !r.setting.invalid
 }
 
 // New makes an empty set for a command. The command's name is part of the variables declared with [PerCommand].
@@ -158,27 +168,28 @@ func (s *Set) Size(name string, def int64, help string, opts ...Option) *int64 {
 	return &v
 }
 
-// Rule adds a check over several settings. It runs after every setting was read, and only if none of them was wrong;
-// its error is reported under the name of the setting, which must be declared.
-func (s *Set) Rule(name string, check func() error) {
-	s.must(name)
-	s.rules = append(s.rules, rule{name, check})
+// Rule adds a check over several settings. It runs after every setting was read, unless the value of name or of one of
+// the others is wrong already; its error is reported under name. All must be declared.
+func (s *Set) Rule(name string, others []string, check func() error) {
+	r := rule{setting: s.must(name), check: check}
+	for _, other := range others {
+		r.others = append(r.others, s.must(other))
+	}
+	s.rules = append(s.rules, r)
 }
 
 // Together demands that the settings a and b, both texts, are given both or not at all.
 func (s *Set) Together(a, b string, valueA, valueB *string) {
-	s.Rule(a, func() error {
-		if *valueA != "" && *valueB == "" {
-			return fmt.Errorf("needs --%s beside it", b)
-		}
-		return nil
-	})
-	s.Rule(b, func() error {
-		if *valueB != "" && *valueA == "" {
-			return fmt.Errorf("needs --%s beside it", a)
-		}
-		return nil
-	})
+	needs := func(one, other string, value, otherValue *string) {
+		s.Rule(one, []string{other}, func() error {
+			if *value != "" && *otherValue == "" {
+				return fmt.Errorf("needs --%s beside it", other)
+			}
+			return nil
+		})
+	}
+	needs(a, b, valueA, valueB)
+	needs(b, a, valueB, valueA)
 }
 
 // Source tells where the value of a setting came from. It is [Default] before [Set.Parse].

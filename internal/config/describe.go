@@ -179,8 +179,12 @@ func cell(text string) string { return strings.ReplaceAll(text, "|", "\\|") }
 
 // quoteValue writes a value such that it is read back as it is.
 func quoteValue(text string) string {
-	if strings.ContainsAny(text, " #$'\"\\") {
-		return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+	switch {
+	case !strings.ContainsAny(text, " #$'\"\\"):
+		return text
+	case !strings.Contains(text, "'"):
+		return "'" + text + "'" // nothing has a meaning inside
+	default:
+		return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`, `$`, `\$`).Replace(text) + `"`
 	}
-	return text
 }

@@ -1,8 +1,6 @@
 package config
 
-import (
-	"strings"
-)
+import "strings"
 
 // Parse reads args, the environment and the .env file's values, and returns the positional words. Flags and words may
 // mix; -- ends the flags; - is a word. A flag is written --name value or --name=value, with one dash or two; the last
@@ -26,16 +24,16 @@ func (s *Set) Parse(args []string, getenv func(string) string, dotenv map[string
 			problems = append(problems, Problem{st.origin, st.source, err.Error()})
 		}
 	}
-	if len(problems) == 0 {
-		for _, r := range s.rules {
-			if err := r.check(); err != nil {
-				st := s.byName[r.name]
-				p := Problem{Setting: s.Origin(r.name), Text: err.Error()}
-				if st.source != Default {
-					p.Source = st.source
-				}
-				problems = append(problems, p)
+	for _, r := range s.rules {
+		if !r.applies() {
+			continue
+		}
+		if err := r.check(); err != nil {
+			p := Problem{Setting: s.Origin(r.setting.name), Text: err.Error()}
+			if r.setting.source != Default {
+				p.Source = r.setting.source
 			}
+			problems = append(problems, p)
 		}
 	}
 	if len(problems) > 0 {
