@@ -23,7 +23,7 @@ func Explain(err error) error {
 	case errors.As(err, &authority):
 		return fmt.Errorf("the server's certificate comes from an authority that is not trusted here; --ca names the file of one that is: %w", err)
 	case errors.As(err, &name):
-		return fmt.Errorf("the server's certificate is not for %q; make one with: gochat gencert --host: %w", name.Host, err)
+		return fmt.Errorf("the server's certificate is not for %s; gochat gencert --host makes one for development: %w", name.Host, err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil && time.Now().Before(invalid.Cert.NotBefore):
 		return fmt.Errorf("the server's certificate is not valid before %s: %w", date(invalid.Cert.NotBefore), err)
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
