@@ -20,7 +20,8 @@ func declareAdmin(s *config.Set, def string) func() listenAddress {
 			}
 			return config.ListenAddress(text)
 		}))
-	return func() listenAddress { return listenAddressOf(s, "admin-listen", *addr) }
+	// Two chat rooms on one machine should just run, so that a free port does where nobody asked for this one.
+	return func() listenAddress { return listenAddressOf(s, "admin-listen", *addr).orFree(def) }
 }
 
 // openAdmin opens the admin listener and returns the part that serves it, which belongs first into a group: it tells

@@ -26,11 +26,8 @@ import (
 // defaultData is below the working folder, where its owner sees it; up tells the full path at its start.
 const defaultData = "gochat-data"
 
-// Where up listens beside the chat room, unless told otherwise.
-const (
-	defaultHistoryListen = "127.0.0.1:8081"
-	defaultUpAdmin       = "127.0.0.1:9090"
-)
+// defaultHistoryListen is where up serves the history, unless told otherwise.
+const defaultHistoryListen = "127.0.0.1:8081"
 
 // upConfig is all that the program needs to know to run everything in one process.
 type upConfig struct {
@@ -57,7 +54,7 @@ func upCommand() command {
 			chat := declareChat(s)
 			handlers, reflection := declareHandlers(s), declareReflection(s)
 			serverTLS := declareServerTLS(s)
-			admin := declareAdmin(s, defaultUpAdmin)
+			admin := declareAdmin(s, "127.0.0.1:9090")
 			log := declareLog(s)
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) > 0 {
@@ -95,7 +92,7 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 		return err
 	}
 	defer historyLis.Close()
-	a, err := assemble(ctx, cfg.logger, cfg.admin.orFree(defaultUpAdmin))
+	a, err := assemble(ctx, cfg.logger, cfg.admin)
 	if err != nil {
 		return err
 	}
