@@ -1,0 +1,136 @@
+package store
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/outbox"
+)
+
+// key is what the idempotency of a send hangs on.
+type key struct{ sender, id string }
+
+// prior is what is known of a key: a message that was accepted, in an earlier transaction or earlier in this batch.
+type prior struct {
+	room   string
+	seq    int64
+	digest [sha256.Size]byte
+	sentAt time.Time
+}
+
+// candidate is a send that passed check, with what can be computed before any lock is held.
+type candidate struct {
+	at     int // index in the caller's sends
+	send   Send
+	digest [sha256.Size]byte
+}
+
+// candidates checks the sends. The refused ones get their receipt here.
+func candidates(sends []Send, receipts []Receipt) []candidate {
+	cs := make([]candidate, 0, len(sends))
+	for i, s := range sends {
+		if err := check(s); err != nil {
+			receipts[i] = Receipt{Err: err}
+			continue
+		}
+		s.SentAt = s.SentAt.UTC().Truncate(time.Millisecond)
+		cs = append(cs, candidate{at: i, send: s, digest: sha256.Sum256([]byte(s.Text))})
+	}
+	return cs
+}
+
+// check refuses what some database on the way would refuse or change. The text itself stands inside the payload here,
+// where anything fits, but the history keeps it as SQL text: what cannot be stored must not be accepted.
+func check(s Send) error {
+	for _, f := range []struct{ name, value string }{{"sender", s.Sender}, {"id", s.ID}, {"room", s.Room}, {"text", s.Text}} {
+		switch {
+		case f.value == "" && f.name != "text":
+			return fmt.Errorf("%w: %s is empty", ErrBadRow, f.name)
+		case !utf8.ValidString(f.value):
+			return fmt.Errorf("%w: %s is not valid UTF-8", ErrBadRow, f.name)
+		case strings.ContainsRune(f.value, 0):
+			return fmt.Errorf("%w: %s contains U+0000", ErrBadRow, f.name)
+		}
+	}
+	if s.SentAt.IsZero() {
+		return fmt.Errorf("%w: sent_at is missing", ErrBadRow)
+	}
+	return nil
+}
+
+// rooms returns the rooms of the candidates, each once, sorted.
+func rooms(cs []candidate) []string {
+	names := make([]string, len(cs))
+	for i, c := range cs {
+		names[i] = c.send.Room
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// plan is what a transaction has to write.
+type plan struct {
+	fresh []accepted // new messages, sorted by (sender, id)
+	rows  []outbox.Row
+	heads map[string]int64 // only rooms that moved
+}
+
+// accepted is a row of that table.
+type accepted struct {
+	key
+	prior
+}
+
+// decide judges the candidates in their order against what the locked database knows, gives out the seqs, and fills in
+// the receipts. heads holds every room of the candidates, known every key that was accepted before; both are changed.
+func decide(cs []candidate, heads map[string]int64, known map[key]prior, receipts []Receipt) (plan, error) {
+	p := plan{heads: map[string]int64{}}
+	for _, c := range cs {
+		s, k := c.send, key{c.send.Sender, c.send.ID}
+		if was, ok := known[k]; ok {
+			if was.room != s.Room || was.digest != c.digest {
+				receipts[c.at] = Receipt{Err: ErrIDConflict}
+			} else {
+				receipts[c.at] = Receipt{Seq: was.seq, SentAt: was.sentAt, Duplicate: true}
+			}
+			continue
+		}
+		seq := heads[s.Room] + 1
+		payload, err := events.MessageSent{
+			Room: s.Room, Seq: seq, Kind: events.KindMessage, ID: s.ID, From: s.Sender, Text: s.Text, SentAt: s.SentAt,
+		}.Encode("")
+		if err != nil {
+			return plan{}, fmt.Errorf("accept in %s: %w", s.Room, err)
+		}
+		heads[s.Room], p.heads[s.Room] = seq, seq
+		known[k] = prior{room: s.Room, seq: seq, digest: c.digest, sentAt: s.SentAt}
+		p.fresh = append(p.fresh, accepted{k, known[k]})
+		p.rows = append(p.rows, outbox.Row{Shard: events.Shard(s.Room), Key: s.Room, Seq: seq, Payload: payload})
+		receipts[c.at] = Receipt{Seq: seq, SentAt: s.SentAt}
+	}
+	slices.SortFunc(p.fresh, func(a, b accepted) int {
+		if c := strings.Compare(a.sender, b.sender); c != 0 {
+			return c
+		}
+		return strings.Compare(a.id, b.id)
+	})
+	return p, nil
+}
+
+// decodeTail reads payloads of the outbox.
+func decodeTail(room string, payloads [][]byte) ([]events.MessageSent, error) {
+	all := make([]events.MessageSent, 0, len(payloads))
+	for _, b := range payloads {
+		m, err := events.DecodeMessageSent(b)
+		if err != nil {
+			return nil, fmt.Errorf("outbox of %s: %w", room, err)
+		}
+		all = append(all, m)
+	}
+	return all, nil
+}

@@ -1,0 +1,30 @@
+package store_test
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/chatroom/store/storetest"
+	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+	"github.com/rafaeldepontes/go-chat/migrations"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) (a, b store.Store) {
+		pool, url := dbtest.Postgres(t)
+		return store.NewPostgres(pool), store.NewPostgres(dbtest.Pool(t, url))
+	})
+}
+
+func TestSQLite(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) (a, b store.Store) {
+		s := store.NewSQLite(dbtest.SQLite(t, migrations.Chatroom))
+		return s, s
+	})
+}
