@@ -27,4 +27,3 @@ func TestNothingOutlivesItsStarter(t *testing.T) {
 	_ = child.Wait()
 	eventually(t, func() bool { return len(processesWith(t, dir)) == 0 })
 }
-

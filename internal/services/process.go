@@ -16,18 +16,18 @@ import (
 
 // program is one program of a server, as it is started.
 type program struct {
-	name    string
-	path    string
-	args    []string
-	env     []string // the whole environment; nothing is inherited
-	dir     string
-	log     string         // file that its output is appended to
-	stop    syscall.Signal // asks it to end cleanly
-	orphan  syscall.Signal // what the kernel sends it when we die (Linux)
-	as      *owner
-	probe   func(context.Context) error // nil when it answers
-	detach  bool                        // it outlives us
-	mark    string                      // stands in its command line and in no other
+	name   string
+	path   string
+	args   []string
+	env    []string // the whole environment; nothing is inherited
+	dir    string
+	log    string         // file that its output is appended to
+	stop   syscall.Signal // asks it to end cleanly
+	orphan syscall.Signal // what the kernel sends it when we die (Linux)
+	as     *owner
+	probe  func(context.Context) error // nil when it answers
+	detach bool                        // it outlives us
+	mark   string                      // stands in its command line and in no other
 }
 
 // process is a program that runs. The goroutine that launch starts owns it, and ends with it.

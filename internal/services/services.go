@@ -3,8 +3,9 @@
 // Package services starts private PostgreSQL and RabbitMQ servers from installed binaries, each on a free loopback port
 // with its data below a folder of the caller. Tests use it to kill, wipe and freeze a server that nobody else needs.
 //
-// Promise: a server started here is no daemon. Stop and Kill leave no process behind, and on Linux the kernel ends the
-// server when the process that started it dies, however it dies. Nothing of the machine's own servers is read or changed.
+// Promise: unless Options.Detach asks for it, a server started here is no daemon. Stop and Kill leave no process behind,
+// and on Linux the kernel ends the server when the process that started it dies, however it dies. Nothing of the
+// machine's own servers is read or changed.
 // As root a server runs as the distribution's user for it, or else as nobody, since both refuse to run as root or should.
 //
 // Each running program has one goroutine, which ends with the program. A Server that is stopped or killed owns none.
