@@ -13,14 +13,6 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestPostgres(t *testing.T) {
-	t.Parallel()
-	storetest.Run(t, func(t *testing.T) (a, b store.Store) {
-		pool, url := dbtest.Postgres(t)
-		return store.NewPostgres(pool), store.NewPostgres(dbtest.Pool(t, url))
-	})
-}
-
 func TestSQLite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) (a, b store.Store) {

@@ -1,0 +1,304 @@
+package store_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/chatroom/store/storetest"
+	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+)
+
+// The suite runs with a tracer that counts deadlocks: Accept would try again after one, and hide that its order of locks
+// is wrong.
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(t *testing.T) (a, b store.Store) {
+		_, url := dbtest.Postgres(t)
+		deadlocks := new(deadlockTracer)
+		t.Cleanup(func() {
+			if n := deadlocks.count.Load(); n != 0 {
+				t.Errorf("%d deadlocks", n)
+			}
+		})
+		traced := func() store.Store {
+			cfg, err := pgxpool.ParseConfig(url)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg.MaxConns, cfg.ConnConfig.Tracer = 8, deadlocks
+			pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(pool.Close)
+			return store.NewPostgres(pool)
+		}
+		return traced(), traced()
+	})
+}
+
+type deadlockTracer struct{ count atomic.Int64 }
+
+func (d *deadlockTracer) see(err error) {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "40P01" {
+		d.count.Add(1)
+	}
+}
+
+func (d *deadlockTracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	return ctx
+}
+
+func (d *deadlockTracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	d.see(data.Err)
+}
+
+func (d *deadlockTracer) TraceBatchStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceBatchStartData) context.Context {
+	return ctx
+}
+
+func (d *deadlockTracer) TraceBatchQuery(_ context.Context, _ *pgx.Conn, data pgx.TraceBatchQueryData) {
+	d.see(data.Err)
+}
+
+func (d *deadlockTracer) TraceBatchEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceBatchEndData) {
+	d.see(data.Err)
+}
+
+func sends(prefix string, n int) []store.Send {
+	all := make([]store.Send, n)
+	for i := range all {
+		all[i] = store.Send{
+			Sender: "ann", ID: fmt.Sprint(prefix, i), Room: fmt.Sprint("room", i%2), Text: fmt.Sprint("text ", i), SentAt: time.UnixMilli(1767366245678).UTC(),
+		}
+	}
+	return all
+}
+
+// mustOnePool opens a pool through a proxy, and uses one connection once, so that all its statements are prepared and
+// a round trip is a round trip.
+func mustOnePool(t *testing.T) (*proxy, store.Store, *pgxpool.Pool) {
+	t.Helper()
+	direct, url := dbtest.Postgres(t)
+	p, proxied := mustProxy(t, url)
+	pool := dbtest.Pool(t, proxied) // hands out the connection that was used last
+	s := store.NewPostgres(pool)
+	if _, err := s.Accept(t.Context(), sends("warm up", 2)); err != nil {
+		t.Fatal(err)
+	}
+	return p, s, direct
+}
+
+// mustEachOnce sees that both rooms hold the warm-up and the sends, densely, each once.
+func mustEachOnce(t *testing.T, s store.Store, want int) {
+	t.Helper()
+	seen := map[string]bool{}
+	for _, room := range []string{"room0", "room1"} {
+		log, err := s.Tail(t.Context(), room, 0, 0, 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, e := range log {
+			if e.Seq != int64(i+1) || seen[e.ID] {
+				t.Fatalf("%s: event %d is %+v, seen before: %v", room, i, e, seen[e.ID])
+			}
+			seen[e.ID] = true
+		}
+	}
+	if len(seen) != want {
+		t.Errorf("%d events are committed, want %d", len(seen), want)
+	}
+}
+
+// The connection breaks in the middle of COMMIT, before or after the server saw it. Either way the outcome is unknown, and
+// the same sends again are each committed once, under the same seqs.
+func TestUnknownCommitIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, how := range map[string]int{"server never saw it": loseRequest, "server committed": loseAnswer} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, s, _ := mustOnePool(t)
+			batch := sends("", 10)
+			c := p.breakTrip(2, how)
+			_, err := s.Accept(t.Context(), batch)
+			<-c.arrived
+			if !errors.Is(err, store.ErrUnknownOutcome) {
+				t.Fatalf("got %v, want ErrUnknownOutcome", err)
+			}
+			receipts, err := s.Accept(t.Context(), batch)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, r := range receipts {
+				want := store.Receipt{Seq: int64(2 + i/2), SentAt: batch[i].SentAt, Duplicate: how == loseAnswer}
+				if diff := cmp.Diff(want, r); diff != "" {
+					t.Errorf("receipt %d (-want +got):\n%s", i, diff)
+				}
+			}
+			mustEachOnce(t, s, 12)
+		})
+	}
+}
+
+// The COMMIT is still on its way when the client has given up on it: the second try waits for the locks that the first
+// transaction holds, and so for its outcome.
+func TestDelayedCommitIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	p, s, direct := mustOnePool(t)
+	batch := sends("", 10)
+	c := p.breakTrip(2, delay)
+	if _, err := s.Accept(t.Context(), batch); !errors.Is(err, store.ErrUnknownOutcome) {
+		t.Fatalf("got %v, want ErrUnknownOutcome", err)
+	}
+	<-c.arrived
+	type result struct {
+		receipts []store.Receipt
+		err      error
+	}
+	second := make(chan result, 1)
+	go func() {
+		r, err := s.Accept(t.Context(), batch)
+		second <- result{r, err}
+	}()
+	waitFor(t, "the second try waits for a lock", func() bool {
+		var waiting bool
+		err := direct.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return waiting
+	})
+	select {
+	case r := <-second:
+		t.Fatalf("the second try did not wait: %+v", r)
+	default:
+	}
+	close(c.release)
+	<-c.done
+	got := <-second
+	if got.err != nil {
+		t.Fatal(got.err)
+	}
+	for i, r := range got.receipts {
+		if !r.Duplicate || r.Err != nil || r.Seq != int64(2+i/2) {
+			t.Errorf("receipt %d: got %+v, want the duplicate with seq %d", i, r, 2+i/2)
+		}
+	}
+	mustEachOnce(t, s, 12)
+}
+
+// A break before the COMMIT was sent, and a database that is away, are plain errors: nothing was committed.
+func TestOutageCommitsNothing(t *testing.T) {
+	t.Parallel()
+	p, s, direct := mustOnePool(t)
+	batch := sends("", 10)
+	for _, how := range []int{loseRequest, loseAnswer} {
+		c := p.breakTrip(1, how)
+		_, err := s.Accept(t.Context(), batch)
+		<-c.arrived
+		if err == nil || errors.Is(err, store.ErrUnknownOutcome) {
+			t.Errorf("first round trip broken: got %v, want a plain error", err)
+		}
+		mustEachOnce(t, store.NewPostgres(direct), 2)
+	}
+	p.stop()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := s.Accept(ctx, batch)
+	if err == nil || errors.Is(err, store.ErrUnknownOutcome) || errors.Is(err, store.ErrBadRow) {
+		t.Errorf("database away: got %v, want a plain error", err)
+	}
+	for name, call := range map[string]func() error{
+		"Epoch":    func() error { _, err := s.Epoch(ctx); return err },
+		"OpenRoom": func() error { _, err := s.OpenRoom(ctx, "new"); return err },
+		"Heads":    func() error { _, err := s.Heads(ctx, []string{"room0"}); return err },
+		"Tail":     func() error { _, err := s.Tail(ctx, "room0", 0, 0, 1); return err },
+	} {
+		if call() == nil {
+			t.Errorf("database away: %s got no error", name)
+		}
+	}
+	mustEachOnce(t, store.NewPostgres(direct), 2)
+}
+
+// What the database itself refuses, here keys that no index entry can hold, fails alone too.
+func TestRefusedRowFailsAlone(t *testing.T) {
+	t.Parallel()
+	pool, _ := dbtest.Postgres(t)
+	s := store.NewPostgres(pool)
+	huge := make([]byte, 20_000)
+	_, _ = rand.Read(huge)
+	batch := sends("", 64)
+	batch[7].ID = fmt.Sprintf("%x", huge)
+	batch[40].Sender = fmt.Sprintf("%x", huge)
+	batch[63].Room = fmt.Sprintf("%x", huge)
+	receipts, err := s.Accept(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range receipts {
+		bad := i == 7 || i == 40 || i == 63
+		if bad != errors.Is(r.Err, store.ErrBadRow) {
+			t.Errorf("send %d: got %v", i, r.Err)
+		}
+	}
+	mustEachOnce(t, s, 61)
+	if _, err := s.OpenRoom(t.Context(), batch[63].Room); !errors.Is(err, store.ErrBadRow) {
+		t.Errorf("open a room of that name: got %v, want ErrBadRow", err)
+	}
+}
+
+// A replica that hangs in its transaction holds a room for no longer than the lock timeout, and others say so plainly.
+func TestLockedRoomIsPlainError(t *testing.T) {
+	t.Parallel()
+	direct, url := dbtest.Postgres(t)
+	s := store.NewPostgres(dbtest.Pool(t, url+"&lock_timeout=50ms"))
+	if _, err := s.Accept(t.Context(), sends("", 2)); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := direct.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), "SELECT FROM chatroom.rooms FOR UPDATE"); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Accept(t.Context(), sends("more", 2))
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) || pg.Code != "55P03" || errors.Is(err, store.ErrUnknownOutcome) {
+		t.Errorf("got %v, want lock_not_available", err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Accept(t.Context(), sends("more", 2)); err != nil {
+		t.Errorf("after the other is gone: %v", err)
+	}
+	mustEachOnce(t, s, 4)
+}
+
+// waitFor polls a condition of the server, for which there is no signal.
+func waitFor(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(20 * time.Second)
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("waited in vain: %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
