@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"syscall"
-	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/config"
 )
@@ -66,36 +64,6 @@ type listenError struct {
 
 func (e *listenError) Error() string { return e.text }
 func (e *listenError) Unwrap() error { return e.err }
-
-// The pauses of waitFor: the first, doubled until the last.
-const (
-	firstPause = 500 * time.Millisecond
-	lastPause  = 10 * time.Second
-)
-
-// waitFor calls try until it succeeds. An error that retryable calls final is returned at once; the others are logged,
-// with a growing pause in between. When ctx ends it returns the context's error.
-func waitFor(ctx context.Context, name string, logger *slog.Logger, try func(context.Context) error, retryable func(error) bool) error {
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
-		err := try(ctx)
-		switch {
-		case err == nil:
-			return nil
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case !retryable(err):
-			return err
-		}
-		logger.Warn("waiting for "+name, "error", err, "retry_in", pause)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return ctx.Err()
-		case <-timer.C:
-		}
-	}
-}
 
 // stoppedEarly turns the end of a context during startup into an orderly end: nothing was running yet.
 func stoppedEarly(ctx context.Context, err error) error {

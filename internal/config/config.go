@@ -1,9 +1,9 @@
 // Package config declares and reads the settings of one command.
 //
 // It promises: a flag beats the environment, the environment beats the .env file, the .env file beats the default; all
-// mistakes are reported at once, each with the setting's name and where its value came from; the value of a secret and
-// the password inside a URL never appear in a text that the package makes. The declaration is the one source of the
-// help text, of .env.example and of the table in docs/configuration.md.
+// mistakes are reported at once, each with the setting's name and where its value came from; no text that the package
+// makes holds a secret or the content of a URL. The declaration is the one source of the help text, of .env.example and
+// of the table in docs/configuration.md.
 //
 // An empty variable counts as one that is not set; an empty flag counts as set. The package starts no goroutine, keeps
 // no global state and never writes to the process environment. A [Set] belongs to one goroutine.

@@ -210,12 +210,5 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		if strings.Contains(err.Error(), secret) || !strings.Contains(err.Error(), "DATABASE_URL (environment): ") {
 			t.Errorf("%q: got error %q", value, err)
 		}
-		if got := config.Mask(value); strings.Contains(got, secret) && value != secret {
-			t.Errorf("Mask(%q) = %q", value, got)
-		}
-	}
-	got := config.Mask("postgres://u:geheim@host/db?sslmode=disable&password=geheim")
-	if want := "postgres://u:xxxxx@host/db?password=xxxxx&sslmode=disable"; got != want {
-		t.Errorf("Mask: got %q, want %q", got, want)
 	}
 }

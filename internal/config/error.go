@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"net/url"
 	"strings"
 )
 
@@ -39,37 +38,4 @@ func (e *Error) Error() string {
 		lines[i] = p.String()
 	}
 	return strings.Join(lines, "; ")
-}
-
-// Mask returns a URL with its password, and the password in its query, replaced by xxxxx. A text that is no URL is
-// hidden altogether where it may hold a password.
-func Mask(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		if strings.ContainsAny(text, "@=") {
-			return "xxxxx"
-		}
-		return text
-	}
-	if u.Scheme == "" && strings.Contains(strings.ToLower(text), "password") {
-		return "xxxxx"
-	}
-	if q := u.Query(); q.Has("password") || q.Has("sslpassword") {
-		for _, key := range []string{"password", "sslpassword"} {
-			if q.Has(key) {
-				q.Set(key, "xxxxx")
-			}
-		}
-		u.RawQuery = q.Encode()
-	}
-	return u.Redacted()
-}
-
-// Host returns the host and port that a URL names, for an error text, or "" where there is none.
-func Host(text string) string {
-	u, err := url.Parse(text)
-	if err != nil {
-		return ""
-	}
-	return u.Host
 }
