@@ -17,7 +17,7 @@ func RunFanout(ctx context.Context, t Transport, instance string, handle func(ct
 	if err != nil {
 		return fmt.Errorf("make a router: %w", err)
 	}
-	sub := t.FanoutSubscriber(instance)
+	sub := endable{t.FanoutSubscriber(instance)}
 	r.AddConsumerHandler("fanout", "fanout", sub, func(m *message.Message) error {
 		ctx, cancel := graceful(m.Context(), o.StopWithin)
 		defer cancel()

@@ -31,7 +31,7 @@ func RunConsumer(ctx context.Context, t Transport, handle func(ctx context.Conte
 	r.AddMiddleware(middlewares(t.DeadLetters(), o)...)
 	subs := make([]message.Subscriber, o.Handlers)
 	for i := range subs {
-		subs[i] = t.EventsSubscriber(o.InFlight)
+		subs[i] = endable{t.EventsSubscriber(o.InFlight)}
 		r.AddConsumerHandler("consumer-"+strconv.Itoa(i), events.MessageSentBinding, subs[i], func(m *message.Message) error {
 			return handleMessage(m, handle)
 		})

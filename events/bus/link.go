@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,12 +39,13 @@ type link struct {
 	up      chan struct{} // closed while conn is set, replaced when it is lost
 	away    error         // why conn is nil
 	blocked string        // the broker's reason, while it refuses publishing
+	alarm   chan struct{} // closed while blocked, replaced afterwards
 }
 
 func newLink(ctx context.Context, name string, cfg AMQPConfig) *link {
 	l := &link{
 		name: name, cfg: cfg, log: cfg.Logger.With("link", name),
-		done: make(chan struct{}), up: make(chan struct{}), away: errors.New("not yet tried"),
+		done: make(chan struct{}), up: make(chan struct{}), alarm: make(chan struct{}), away: errors.New("not yet tried"),
 	}
 	l.ctx, l.cancel = context.WithCancel(ctx)
 	go l.run()
@@ -173,19 +175,36 @@ func (l *link) set(conn *amqp.Connection, raw net.Conn, away error) {
 	case l.conn != nil:
 		l.up = make(chan struct{})
 	}
-	l.conn, l.raw, l.away, l.blocked = conn, raw, away, ""
+	l.conn, l.raw, l.away = conn, raw, away
+	l.block("")
+}
+
+// block notes the broker's reason to refuse publishing, "" for none. mu is held.
+func (l *link) block(reason string) {
+	switch {
+	case l.blocked == "" && reason != "":
+		close(l.alarm)
+	case l.blocked != "" && reason == "":
+		l.alarm = make(chan struct{})
+	}
+	l.blocked = reason
+}
+
+// alarmed returns a channel that closes when the broker refuses publishing on the present connection.
+func (l *link) alarmed() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.alarm
 }
 
 func (l *link) setBlocked(b amqp.Blocking) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.blocked = ""
+	reason := ""
 	if b.Active {
-		l.blocked = b.Reason
-		if l.blocked == "" {
-			l.blocked = "no reason given"
-		}
+		reason = cmp.Or(b.Reason, "no reason given")
 	}
+	l.block(reason)
 	l.log.Warn("broker changed its alarm", "refuses_publishing", b.Active, "reason", b.Reason)
 }
 

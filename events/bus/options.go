@@ -89,6 +89,20 @@ func runRouter(ctx context.Context, r *message.Router, subs ...message.Subscribe
 	return fmt.Errorf("all subscriptions ended: %w", err)
 }
 
+// endable makes a subscriber whose transport is closed an empty one: a router that cannot subscribe returns at once and
+// leaves a goroutine behind for ever, one whose subscriptions end stops in order.
+type endable struct{ message.Subscriber }
+
+func (e endable) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	out, err := e.Subscriber.Subscribe(ctx, topic)
+	if err != nil {
+		ended := make(chan *message.Message)
+		close(ended)
+		return ended, nil
+	}
+	return out, nil
+}
+
 // logAdapter gives Watermill's log lines to slog, a level lower: what it calls an error is retried here, and its
 // information is about each handler.
 type logAdapter struct{ log *slog.Logger }

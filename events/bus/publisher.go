@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -28,6 +29,9 @@ type publisher struct {
 	metrics  Metrics
 	slots    chan struct{}        // one token a channel in use
 	idle     chan *confirmChannel // channels that nobody uses
+
+	mu    sync.Mutex
+	stale []*confirmChannel // given up during an alarm of the broker, to be closed after it
 }
 
 // confirmChannel is a channel in confirm mode. It is thrown away after any failure, since its confirms no longer line up.
@@ -72,8 +76,16 @@ func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
 		rest = rest[len(part):]
 		err = p.window(ctx, ch, topic, part)
 	}
+	switch {
+	case errors.Is(err, ErrBlocked):
+		// The broker reads nothing now, a close would hang. What was sent is published when the alarm is over.
+		p.mu.Lock()
+		p.stale = append(p.stale, ch)
+		p.mu.Unlock()
+	case err != nil:
+		p.discard(ch)
+	}
 	if err != nil {
-		_ = p.link.bounded(ch.conn, rpcWithin, ch.Close)
 		return fmt.Errorf("publish %d to %s: %w", len(msgs), p.exchange, err)
 	}
 	p.idle <- ch // has room for every slot
@@ -88,6 +100,13 @@ func (p *publisher) Close() error { return nil }
 func (p *publisher) take(ctx context.Context) (*confirmChannel, error) {
 	if err := p.link.ready(); errors.Is(err, ErrBlocked) {
 		return nil, err
+	}
+	p.mu.Lock()
+	stale := p.stale
+	p.stale = nil
+	p.mu.Unlock()
+	for _, ch := range stale {
+		p.discard(ch)
 	}
 	for {
 		select {
@@ -114,6 +133,10 @@ func (p *publisher) take(ctx context.Context) (*confirmChannel, error) {
 	}
 }
 
+func (p *publisher) discard(ch *confirmChannel) {
+	_ = p.link.bounded(ch.conn, rpcWithin, ch.Close) // gone either way
+}
+
 func (p *publisher) open(conn *amqp.Connection) (*confirmChannel, error) {
 	ch, err := conn.Channel()
 	if err != nil {
@@ -138,20 +161,22 @@ func (p *publisher) window(ctx context.Context, ch *confirmChannel, topic string
 	for _, m := range msgs {
 		key, body := publishing(topic, m, amqp.Persistent)
 		if err := ch.PublishWithContext(ctx, p.exchange, key, true, false, body); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnconfirmed, ch.reason(err))
+			return fmt.Errorf("%w: %w", ErrUnconfirmed, ch.reason(ctx, err))
 		}
 	}
 	count(p.metrics.Published, len(msgs))
-	acked := 0
+	acked, alarmed := 0, p.link.alarmed()
 	for range msgs {
 		select {
 		case c, ok := <-ch.confirms:
 			if !ok {
-				return fmt.Errorf("%w: %w", ErrUnconfirmed, ch.reason(amqp.ErrClosed))
+				return fmt.Errorf("%w: %w", ErrUnconfirmed, ch.reason(ctx, amqp.ErrClosed))
 			}
 			if c.Ack {
 				acked++
 			}
+		case <-alarmed:
+			return fmt.Errorf("%w: %w", ErrUnconfirmed, ErrBlocked)
 		case <-ctx.Done():
 			return fmt.Errorf("%w: %w", ErrUnconfirmed, context.Cause(ctx))
 		}
@@ -172,8 +197,11 @@ func (p *publisher) window(ctx context.Context, ch *confirmChannel, topic string
 	return nil
 }
 
-// reason prefers what the broker said when it closed the channel.
-func (ch *confirmChannel) reason(err error) error {
+// reason prefers why the call was given up, then what the broker said when it closed the channel.
+func (ch *confirmChannel) reason(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	select {
 	case e := <-ch.closed:
 		if e != nil {

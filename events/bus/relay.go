@@ -101,13 +101,16 @@ func (w *windows) Close() error {
 	return nil
 }
 
-// ready waits until the transport is; false when live has ended.
+// ready waits until the transport is; false when live has ended, or the transport is closed.
 func (w *windows) ready(live context.Context) bool {
 	wait := backoff{first: 20 * time.Millisecond, max: time.Second}
 	for said := false; live.Err() == nil; {
 		err := w.transport.Ready()
 		if err == nil {
 			return true
+		}
+		if errors.Is(err, ErrClosed) {
+			return false
 		}
 		if !said {
 			w.o.Logger.Warn("relay pauses", "error", err)

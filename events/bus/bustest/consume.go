@@ -1,0 +1,328 @@
+package bustest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/events/bus"
+	"github.com/rafaeldepontes/go-chat/events/bus/bustest/rabbit"
+	"github.com/rafaeldepontes/go-chat/outbox"
+)
+
+const room = "ops"
+
+func window(t *testing.T, first, last int64) outbox.Window {
+	t.Helper()
+	return outbox.Window{Rows: Rows(t, room, first, last)}
+}
+
+// publish publishes bodies as they are; awaited in another goroutine, since in process it ends with the acknowledgement.
+func publish(tr bus.Transport, contentType string, bodies ...[]byte) <-chan error {
+	msgs := make([]*message.Message, len(bodies))
+	for i, b := range bodies {
+		msgs[i] = message.NewMessage("m-"+strconv.Itoa(i+1), b)
+		msgs[i].Metadata["content_type"] = contentType
+		msgs[i].Metadata["type"] = events.TypeMessageSent
+	}
+	done := make(chan error, 1)
+	go func() { done <- tr.Events().Publish(events.MessageSentKey(3), msgs...) }()
+	return done
+}
+
+// ready waits for the transport, and in process for its consumers.
+func ready(t *testing.T, e Env) {
+	t.Helper()
+	rabbit.Eventually(t, "transport ready", func() bool { return e.Transport.Ready() == nil })
+}
+
+func handOver(t *testing.T, e Env) {
+	r := newRecorder(nil)
+	Consume(t, e.Transport, fast(), r.handle)
+	src := NewSource(10)
+	Relay(t, e.Transport, src)
+	for i := range int64(5) {
+		src.Windows <- window(t, i*40+1, i*40+40)
+	}
+	r.await(t, 1, 200)
+	for range 5 {
+		Await(t, "marked window", src.Dones)
+	}
+}
+
+func redeliveryAfterNack(t *testing.T, e Env) {
+	again := make(chan bool, 10)
+	o := fast()
+	o.Retries = 1
+	Consume(t, e.Transport, o, func(_ context.Context, ds []bus.Delivery) []error {
+		again <- ds[0].Redelivered
+		if !ds[0].Redelivered {
+			return []error{errOutage}
+		}
+		return []error{nil}
+	})
+	ready(t, e)
+	done := publish(e.Transport, events.ContentType, MessageSent(t, room, 1))
+	for i, want := range []bool{false, false, true} { // one retry in place, then from the queue
+		if got := Await(t, "delivery", again); got != want {
+			t.Errorf("delivery %d: got redelivered %v, want %v", i, got, want)
+		}
+	}
+	if err := Await(t, "publish", done); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+}
+
+func order(t *testing.T, e Env) {
+	const n = 200
+	sub := e.Transport.EventsSubscriber(1)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	msgs, err := sub.Subscribe(ctx, "any")
+	if err != nil {
+		t.Fatalf("subscribe: %v", err)
+	}
+	var bodies [][]byte
+	var want []int64
+	for seq := int64(1); seq <= n; seq++ {
+		bodies, want = append(bodies, MessageSent(t, room, seq)), append(want, seq)
+	}
+	ready(t, e)
+	done := publish(e.Transport, events.ContentType, bodies...)
+	var got []int64
+	refused := false
+	for len(got) < n {
+		m := Await(t, "message", msgs)
+		seq := bodyOf(t, m.Payload).Seq
+		if seq == 10 && !refused {
+			refused = true
+			m.Nack()
+			continue
+		}
+		got = append(got, seq)
+		m.Ack()
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("order: got %v", got)
+	}
+	if err := Await(t, "publish", done); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+	cancel()
+	for range msgs {
+	}
+	if err := sub.Close(); err != nil {
+		t.Errorf("close: %v", err)
+	}
+}
+
+func absentConsumer(t *testing.T, e Env) {
+	if e.Waits {
+		ready(t, e)
+	}
+	err := Await(t, "publish", publish(e.Transport, events.ContentType, MessageSent(t, room, 1)))
+	switch {
+	case e.Waits && err != nil:
+		t.Errorf("publish: %v", err)
+	case !e.Waits && !errors.Is(err, bus.ErrAbsent):
+		t.Errorf("publish: got %v, want %v", err, bus.ErrAbsent)
+	}
+	r := newRecorder(nil)
+	Consume(t, e.Transport, fast(), r.handle)
+	if !e.Waits {
+		ready(t, e)
+		err = Await(t, "publish", publish(e.Transport, events.ContentType, MessageSent(t, room, 1)))
+		if err != nil {
+			t.Errorf("publish again: %v", err)
+		}
+	}
+	r.await(t, 1, 1)
+}
+
+func cleanStop(t *testing.T, e Env) {
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var died atomic.Bool
+	stop := Consume(t, e.Transport, fast(), func(ctx context.Context, ds []bus.Delivery) []error {
+		close(entered)
+		<-leave
+		died.Store(ctx.Err() != nil)
+		return make([]error, len(ds))
+	})
+	ready(t, e)
+	done := publish(e.Transport, events.ContentType, MessageSent(t, room, 1))
+	Await(t, "handler", entered)
+	stopped := make(chan struct{})
+	go func() { stop(); close(stopped) }()
+	select {
+	case <-stopped:
+		t.Error("the consumer stopped while its handler worked")
+	case <-time.After(50 * time.Millisecond): // nothing to wait for: it must not happen
+	}
+	close(leave)
+	Await(t, "stop", stopped)
+	if died.Load() {
+		t.Error("the stop cancelled the handler's context")
+	}
+	if err := Await(t, "publish", done); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+	r := newRecorder(nil)
+	Consume(t, e.Transport, fast(), r.handle)
+	ready(t, e)
+	if err := Await(t, "publish", publish(e.Transport, events.ContentType, MessageSent(t, room, 2))); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+	r.await(t, 2, 2)
+	if got := r.count(1); got != 0 {
+		t.Errorf("the acknowledged message came again %d times", got)
+	}
+	if dead := e.Dead(t); len(dead) != 0 {
+		t.Errorf("dead letters: got %d, want 0", len(dead))
+	}
+}
+
+func stopPoisonsNothing(t *testing.T, e Env) {
+	entered := make(chan struct{}, 100)
+	o := fast()
+	o.Retries, o.RetryMin, o.RetryMax, o.StopWithin = 1000, time.Hour, time.Hour, 10*time.Millisecond
+	stop := Consume(t, e.Transport, o, func(ctx context.Context, ds []bus.Delivery) []error {
+		entered <- struct{}{}
+		if bodyOf(t, ds[0].Raw).Seq == 1 {
+			<-ctx.Done() // works on until its grace is over
+			return []error{ctx.Err()}
+		}
+		return []error{errOutage} // waits for its retry when the stop comes
+	})
+	ready(t, e)
+	done := publish(e.Transport, events.ContentType, MessageSent(t, room, 1), MessageSent(t, room, 2))
+	Await(t, "handler", entered)
+	Await(t, "handler", entered)
+	stop()
+	if dead := e.Dead(t); len(dead) != 0 {
+		t.Errorf("dead letters: got %d, want 0", len(dead))
+	}
+	err := Await(t, "publish", done)
+	r := newRecorder(nil)
+	Consume(t, e.Transport, fast(), r.handle)
+	if !e.Waits {
+		if !errors.Is(err, bus.ErrAbsent) {
+			t.Errorf("publish: got %v, want %v", err, bus.ErrAbsent)
+		}
+		return
+	}
+	r.await(t, 1, 2)
+}
+
+func permanentAlone(t *testing.T, e Env) {
+	bad := errors.New("text too long")
+	r := newRecorder(func(m events.MessageSent, _ int) error {
+		if m.Seq == 3 {
+			return fmt.Errorf("insert: %w", events.Permanent(bad))
+		}
+		return nil
+	})
+	Consume(t, e.Transport, fast(), r.handle)
+	var bodies [][]byte
+	for seq := int64(1); seq <= 5; seq++ {
+		bodies = append(bodies, MessageSent(t, room, seq))
+	}
+	ready(t, e)
+	if err := Await(t, "publish", publish(e.Transport, events.ContentTypeBatch, events.EncodeBatch(bodies))); err != nil {
+		t.Fatalf("publish: %v", err)
+	}
+	var dead []DeadLetter
+	rabbit.Eventually(t, "dead letter", func() bool { dead = e.Dead(t); return len(dead) > 0 })
+	if len(dead) != 1 {
+		t.Fatalf("dead letters: got %d, want 1", len(dead))
+	}
+	for seq := int64(1); seq <= 5; seq++ {
+		if got, want := r.count(seq), 1; got != want {
+			t.Errorf("seq %d: handled %d times, want %d", seq, got, want)
+		}
+	}
+	d := dead[0]
+	if got, want := string(d.Body), string(bodies[2]); got != want {
+		t.Errorf("body: got %s, want %s", got, want)
+	}
+	if got, want := d.ID, events.EventID(room, 3); got != want {
+		t.Errorf("id: got %s, want %s", got, want)
+	}
+	if _, err := time.Parse(time.RFC3339Nano, d.Headers[bus.HeaderFirstSeen]); err != nil {
+		t.Errorf("first seen: %v", err)
+	}
+	delete(d.Headers, bus.HeaderFirstSeen)
+	for name, want := range map[string]string{
+		bus.HeaderReason: "insert: text too long", bus.HeaderAttempts: "1", bus.HeaderMessageID: "m-1",
+		bus.HeaderTopic: events.MessageSentKey(3),
+	} {
+		if got := d.Headers[name]; got != want {
+			t.Errorf("header %s: got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func unreadable(t *testing.T, e Env) {
+	r := newRecorder(nil)
+	Consume(t, e.Transport, fast(), r.handle)
+	ready(t, e)
+	for _, ct := range []string{events.ContentType, events.ContentTypeBatch} {
+		if err := Await(t, "publish", publish(e.Transport, ct, []byte("{no json"))); err != nil {
+			t.Fatalf("publish: %v", err)
+		}
+	}
+	if err := Await(t, "publish", publish(e.Transport, events.ContentType, MessageSent(t, room, 1))); err != nil {
+		t.Fatalf("publish: %v", err)
+	}
+	r.await(t, 1, 1)
+	rabbit.Eventually(t, "two dead letters", func() bool { return len(e.Dead(t)) == 2 })
+	for _, d := range e.Dead(t) {
+		if got, want := string(d.Body), "{no json"; got != want {
+			t.Errorf("body: got %q, want %q", got, want)
+		}
+	}
+}
+
+func outage(t *testing.T, e Env) {
+	r := newRecorder(func(_ events.MessageSent, times int) error {
+		if times < 12 { // through several rounds of retries and nacks
+			return errOutage
+		}
+		return nil
+	})
+	Consume(t, e.Transport, fast(), r.handle)
+	ready(t, e)
+	done := publish(e.Transport, events.ContentType, MessageSent(t, room, 1))
+	r.await(t, 1, 1)
+	if err := Await(t, "publish", done); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+	if dead := e.Dead(t); len(dead) != 0 {
+		t.Errorf("dead letters: got %d, want 0", len(dead))
+	}
+}
+
+func panics(t *testing.T, e Env) {
+	r := newRecorder(func(_ events.MessageSent, times int) error {
+		if times < 5 {
+			panic("handler")
+		}
+		return nil
+	})
+	Consume(t, e.Transport, fast(), r.handle)
+	ready(t, e)
+	done := publish(e.Transport, events.ContentType, MessageSent(t, room, 1))
+	r.await(t, 1, 1)
+	if err := Await(t, "publish", done); err != nil {
+		t.Errorf("publish: %v", err)
+	}
+	if dead := e.Dead(t); len(dead) != 0 {
+		t.Errorf("dead letters: got %d, want 0", len(dead))
+	}
+}
