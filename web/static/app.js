@@ -33,6 +33,7 @@ const timeline = new Timeline(
 
 const composer = new Composer($("composer"), {
   limit: () => chat?.limits.text_bytes ?? 4096,
+  steady: (change) => timeline.steady(change),
   onTyping: () => current && chat.typing(current.name),
   onSend: (text) => {
     chat.send(current.name, text);
@@ -231,7 +232,7 @@ function showRooms() {
 
 function showPeople() {
   showMembers($("members"), $("members-note"), current, chat.user);
-  $("member-count").textContent = current?.joined ? current.count.toLocaleString() : "–";
+  $("member-count").textContent = current?.count ? current.count.toLocaleString() : "–";
 }
 
 function showTyping() {

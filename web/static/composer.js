@@ -8,7 +8,8 @@ export class Composer {
   #drafts = new Map();
   #room = null;
 
-  // Calls: onSend(text), onTyping(), limit() in bytes.
+  // Calls: onSend(text), onTyping(), limit() in bytes, steady(change): makes a change of height without moving what
+  // stands above.
   constructor(form, calls) {
     this.form = form;
     this.calls = calls;
@@ -55,8 +56,10 @@ export class Composer {
   }
 
   #fit() {
-    this.box.style.height = "auto";
-    this.box.style.height = this.box.scrollHeight + "px";
+    this.calls.steady(() => {
+      this.box.style.height = "auto";
+      this.box.style.height = this.box.scrollHeight + "px";
+    });
     const excess = this.#excess();
     this.problem.textContent = excess > 0 ? `Too long: ${plural(excess, "byte", "bytes")} over the limit.` : "";
     this.box.setAttribute("aria-invalid", String(excess > 0));

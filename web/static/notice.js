@@ -6,6 +6,7 @@ const $ = (id) => document.getElementById(id);
 let ticker = 0;
 let toastUntil = 0;
 let shown = null; // what showState was last called with
+let lost = false; // a connection or a try has failed since the last welcome
 
 // showState shows the connection's state; onStopped is called once when the server asked not to come back.
 export function showState(chat, calls) {
@@ -15,6 +16,7 @@ export function showState(chat, calls) {
   shown = { chat, calls, state };
   $("chat").dataset.link = state.phase;
   $("link-text").textContent = { connecting: "Connecting…", open: "Connected", waiting: "Not connected", stopped: "Stopped" }[state.phase];
+  if (state.phase !== "connecting") lost = state.phase === "waiting";
   paint();
   if (state.phase === "waiting") ticker = setInterval(count, 1000);
   if (state.phase === "stopped" && before !== state) calls.onStopped(state);
@@ -28,7 +30,7 @@ export function toast(text) {
 
 function paint() {
   const { chat, state } = shown;
-  if (state.phase === "waiting") {
+  if (lost) {
     set("warn", "Not connected. You can go on writing; it is sent as soon as the server is back.", "Try now", () => chat.connection.retryNow());
     count();
   } else if (state.phase === "stopped") {
@@ -43,8 +45,8 @@ function paint() {
 
 // count tells the seconds to the next try, outside of what a screen reader repeats.
 function count() {
-  const left = Math.ceil((shown.state.retryAt - Date.now()) / 1000);
-  $("notice-wait").textContent = left > 1 ? `Next try in ${left} s.` : "";
+  const left = Math.ceil(((shown.state.retryAt ?? 0) - Date.now()) / 1000);
+  $("notice-wait").textContent = left > 1 ? `Next try in ${left} s.` : "Trying…";
 }
 
 function set(kind, text, action = "", onAction = null) {

@@ -48,7 +48,7 @@ export class RoomList {
 export function showMembers(list, note, room, user) {
   const order = new Intl.Collator(undefined, { sensitivity: "base", numeric: true });
   const others = [...(room?.members ?? [])].filter((n) => n !== user).sort(order.compare);
-  const names = room?.joined ? [user, ...others] : [];
+  const names = room?.members.size > 0 ? [user, ...others] : [];
   const shown = names.slice(0, MOST_MEMBERS);
   list.replaceChildren(
     ...shown.map((name) =>
@@ -62,7 +62,7 @@ export function showMembers(list, note, room, user) {
     ),
   );
   const more = (room?.count ?? 0) - shown.length;
-  note.textContent = !room?.joined ? "Shown when connected." : more > 0 ? `and ${plural(more, "other", "others")}` : "";
+  note.textContent = names.length === 0 ? "Shown when connected." : more > 0 ? `and ${plural(more, "other", "others")}` : "";
 }
 
 // typists turns names into a sentence.

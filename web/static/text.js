@@ -43,13 +43,16 @@ function trimLink(link) {
   }
 }
 
-export const HUES = 12;
+const HUES = 12;
 
-// hue gives a name its colour, the same one in every page: FNV-1a over its characters.
+// hue gives a name its colour, the same one in every page: FNV-1a over its characters, then murmur's mixing of the bits,
+// without which short names that are alike get colours that are alike.
 export function hue(name) {
   let h = 0x811c9dc5;
   for (const c of name) h = Math.imul(h ^ c.codePointAt(0), 0x01000193);
-  return "hue-" + ((h >>> 0) % HUES);
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return "hue-" + ((h ^ (h >>> 16)) >>> 0) % HUES;
 }
 
 // initials stands in for a picture: the first letters of up to two words.

@@ -17,7 +17,8 @@ export class Timeline {
     this.nodes = new Map(); // seq → the elements of that event
     this.ticks = new Map(); // seq → the tick of an own message that is not known as stored
     this.queued = new Map(); // id → the element of an entry
-    this.stick = true;
+    this.stick = true; // the end is in view, and stays so
+    this.top = 0; // the last known scrollTop
     this.missed = 0;
     parts.scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
     parts.jump.addEventListener("click", () => this.toEnd());
@@ -53,6 +54,7 @@ export class Timeline {
 
   append(events) {
     this.#insert(events, null);
+    this.#top();
     if (this.stick) {
       const gone = this.room.events.length > MOST ? this.room.events.slice(0, -KEEP) : [];
       if (gone.length > 0) {
@@ -114,8 +116,18 @@ export class Timeline {
     const { scroller } = this.parts;
     this.stick = true;
     scroller.scrollTop = scroller.scrollHeight;
+    this.top = scroller.scrollTop;
     this.#missed(0);
     this.calls.onEnd();
+  }
+
+  // steady makes a change that moves the lower edge to and fro; the browser would answer by moving the messages.
+  steady(change) {
+    const { scroller } = this.parts;
+    const top = scroller.scrollTop;
+    change();
+    if (this.stick) scroller.scrollTop = scroller.scrollHeight;
+    else scroller.scrollTop = top;
   }
 
   // wantsOlder tells whether the top is near or in view and there may be more above.
@@ -125,7 +137,11 @@ export class Timeline {
 
   #scrolled() {
     const before = this.stick;
-    this.stick = this.#atEnd();
+    const { scrollTop } = this.parts.scroller;
+    // Only who scrolls up leaves the end. The box may have shrunk since it was scrolled there, by a growing draft or a
+    // phone's keyboard, and the observer of sizes has not run yet.
+    this.stick = (before && scrollTop >= this.top) || this.#atEnd();
+    this.top = scrollTop;
     if (this.stick && !before) {
       this.#missed(0);
       this.calls.onEnd();
@@ -193,8 +209,7 @@ export class Timeline {
     const mark = this.readTo !== null && e.seq === this.readTo + 1 && e.from !== this.calls.user();
     if (mark) nodes.push(el("li", { class: "unread", role: "separator" }, el("span", {}, "New messages")));
     if (e.kind === "message") {
-      const follows =
-        !day && !mark && previous.kind === "message" && previous.from === e.from && when - new Date(previous.sent_at) < GROUP_MS;
+      const follows = !day && !mark && sameGroup(previous, e);
       const own = e.from === this.calls.user();
       const node = message(e.from, when, e.text, { follows, own });
       node.dataset.seq = e.seq;
@@ -227,6 +242,13 @@ export class Timeline {
     }
     return node;
   }
+}
+
+// sameGroup looks at nothing but the two events, so that a message looks the same however it came to be shown: a group is
+// one author within five minutes of the clock.
+function sameGroup(a, b) {
+  const slot = (e) => Math.floor(new Date(e.sent_at) / GROUP_MS);
+  return a.kind === b.kind && a.from === b.from && slot(a) === slot(b);
 }
 
 const TICKS = {
