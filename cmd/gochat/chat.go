@@ -20,6 +20,7 @@ type chatConfig struct {
 	recentTTL      time.Duration // how long a silent room stays in memory
 	maxConnections int           // 0: no limit
 	instance       string        // unique among the replicas
+	republishAfter time.Duration // for what was published and is not announced stored
 }
 
 func declareChat(s *config.Set) func() chatConfig {
@@ -36,9 +37,12 @@ func declareChat(s *config.Set) func() chatConfig {
 	connections := s.Int("max-connections", 0, "connections that are served at once; 0: no limit", config.Check(config.AtLeast(0)))
 	instance := s.String("instance", "", "name of this process, unique among the chat rooms of one broker; without it the host's name and a random part",
 		config.PerCommand(), config.Value("NAME"), config.Check(config.Optional(instanceName)))
+	republish := s.Duration("republish-after", 30*time.Second, "time after which a message that was published and is not stored is published again",
+		config.Check(config.PositiveDuration))
 	return func() chatConfig {
 		c := chatConfig{
-			origins: config.List(*origins), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
+			republishAfter: *republish,
+			origins:        config.List(*origins), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
 			recentEvents: *events, recentBytes: *size, recentTTL: *ttl, maxConnections: *connections, instance: *instance,
 		}
 		if c.instance == "" {

@@ -174,7 +174,7 @@ type chatParts struct {
 func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfig, parts chatParts, lis net.Listener) error {
 	relay, err := outbox.NewRelay(outbox.Options{
 		Store: parts.outbox, Owner: c.instance, Shards: events.Shards, ShardOf: events.Shard,
-		Watermarks: parts.history.Watermarks, Logger: a.logger,
+		Watermarks: parts.history.Watermarks, RepublishAfter: c.republishAfter, Logger: a.logger,
 	})
 	if err != nil {
 		return err

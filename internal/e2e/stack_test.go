@@ -29,6 +29,8 @@ type split struct {
 	env         []string
 	databaseURL string
 	historyAddr string // where the first persister is, or will be
+	brokerURL   string
+	topology    events.Topology
 }
 
 // newSplit makes a migrated database and a topology of its own on the broker.
@@ -36,9 +38,10 @@ func newSplit(tb testing.TB, brokerURL string) *split {
 	tb.Helper()
 	_, databaseURL := dbtest.Postgres(tb)
 	prefix := "e2e" + strings.ToLower(rand.Text()[:8]) + "."
-	tb.Cleanup(func() { removeTopology(tb, brokerURL, events.Topology{Prefix: prefix}) })
+	topology := events.Topology{Prefix: prefix}
+	tb.Cleanup(func() { removeTopology(tb, brokerURL, topology) })
 	return &split{
-		tb: tb, databaseURL: databaseURL, historyAddr: freeAddr(tb),
+		tb: tb, databaseURL: databaseURL, historyAddr: freeAddr(tb), brokerURL: brokerURL, topology: topology,
 		env: []string{"DATABASE_URL=" + databaseURL, "RABBITMQ_URL=" + brokerURL, "GOCHAT_RABBITMQ_PREFIX=" + prefix},
 	}
 }
@@ -112,4 +115,23 @@ func removeTopology(tb testing.TB, url string, t events.Topology) {
 			return
 		}
 	}
+}
+
+// deadLetters counts what is in the poison queue.
+func deadLetters(tb testing.TB, s *split) int {
+	tb.Helper()
+	conn, err := amqp.Dial(s.brokerURL)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer conn.Close()
+	ch, err := conn.Channel()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	q, err := ch.QueueDeclarePassive(s.topology.DeadLetterQueue(), true, false, false, false, nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return q.Messages
 }
