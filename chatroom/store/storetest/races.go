@@ -41,7 +41,7 @@ func pick(a, b store.Store, i int) store.Store {
 // concurrentSenders sends to one hot room and many cold ones from many goroutines over two replicas, each message twice.
 // Afterwards every room is dense, every message is there once, and every receipt tells the truth.
 func concurrentSenders(t *testing.T, a, b store.Store) {
-	const senders, batches, size, rooms = 16, 10, 20, 30
+	const senders, batches, size, rooms = 8, 6, 20, 20
 	type at struct {
 		room string
 		seq  int64
@@ -164,7 +164,7 @@ func racedRooms(t *testing.T, a, b store.Store) {
 // oppositeOrder has batches that name the same rooms in opposite orders; locks taken in the order of the batch would
 // deadlock at once.
 func oppositeOrder(t *testing.T, a, b store.Store) {
-	const workers, batches, rooms = 8, 25, 12
+	const workers, batches, rooms = 8, 10, 12
 	atOnce(t, workers, func(ctx context.Context, i int) error {
 		for n := range batches {
 			var sends []store.Send
@@ -190,7 +190,7 @@ func oppositeOrder(t *testing.T, a, b store.Store) {
 // oppositeKeys has batches for rooms of their own that use the same idempotency keys in opposite orders.
 func oppositeKeys(t *testing.T, a, b store.Store) {
 	const workers, keys = 6, 40
-	for round := range 10 {
+	for round := range 5 {
 		var mu sync.Mutex
 		accepted := 0
 		atOnce(t, workers, func(ctx context.Context, i int) error {
@@ -238,7 +238,7 @@ func racedMissingRooms(t *testing.T, a, b store.Store) {
 	}
 }
 
-// whileSending calls look again and again while senders write 400 events to room "ops", and once after.
+// whileSending calls look again and again while senders write 160 events to room "ops", and once after.
 func whileSending(t *testing.T, a, b store.Store, look func(ctx context.Context) error) {
 	t.Helper()
 	var senders sync.WaitGroup
@@ -259,7 +259,7 @@ func whileSending(t *testing.T, a, b store.Store, look func(ctx context.Context)
 			}
 		}
 		defer senders.Done()
-		for n := range 100 {
+		for n := range 40 {
 			if _, err := pick(a, b, i).Accept(ctx, []store.Send{send(fmt.Sprint("sender", i), fmt.Sprint(n), "ops", "x")}); err != nil {
 				return err
 			}
@@ -281,8 +281,8 @@ func readerSeesNoGap(t *testing.T, a, b store.Store) {
 		}
 		return err
 	})
-	if last != 400 {
-		t.Errorf("the reader came to %d, want 400", last)
+	if last != 160 {
+		t.Errorf("the reader came to %d, want 160", last)
 	}
 }
 
