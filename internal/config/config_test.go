@@ -212,3 +212,18 @@ func TestSecretsAreNeverShown(t *testing.T) {
 		}
 	}
 }
+
+func TestMask(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"postgres://u:geheim@host/db?sslmode=disable&password=geheim": "postgres://u:xxxxx@host/db?password=xxxxx&sslmode=disable",
+		"amqp://guest:geheim@host:5672/":                              "amqp://guest:xxxxx@host:5672/",
+		"wss://chat.example/ws":                                       "wss://chat.example/ws",
+		"host=localhost password=geheim":                              "xxxxx",
+		"postgres://u:geheim%zz@host":                                 "xxxxx",
+	} {
+		if got := config.Mask(text); got != want {
+			t.Errorf("Mask(%q) = %q, want %q", text, got, want)
+		}
+	}
+}

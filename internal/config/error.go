@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"net/url"
 	"strings"
 )
 
@@ -38,4 +39,31 @@ func (e *Error) Error() string {
 		lines[i] = p.String()
 	}
 	return strings.Join(lines, "; ")
+}
+
+// Mask returns a URL with its password, and the password in its query, replaced by xxxxx. A text that is no URL is
+// hidden altogether where it may hold a password.
+func Mask(text string) string {
+	u, err := url.Parse(text)
+	if err != nil {
+		if strings.ContainsAny(text, "@=") {
+			return "xxxxx"
+		}
+		return text
+	}
+	if u.Scheme == "" && strings.Contains(strings.ToLower(text), "password") {
+		return "xxxxx"
+	}
+	q := u.Query()
+	masked := false
+	for _, key := range []string{"password", "sslpassword", "token"} {
+		if q.Has(key) {
+			q.Set(key, "xxxxx")
+			masked = true
+		}
+	}
+	if masked {
+		u.RawQuery = q.Encode()
+	}
+	return u.Redacted()
 }
