@@ -170,7 +170,7 @@ func (s *Set) Size(name string, def int64, help string, opts ...Option) *int64 {
 
 // Rule adds a check over several settings. It runs after every setting was read, unless the value of name or of one of
 // the others is wrong already; its error is reported under name. All must be declared.
-func (s *Set) Rule(name string, check func() error, others ...string) {
+func (s *Set) Rule(name string, others []string, check func() error) {
 	r := rule{setting: s.must(name), check: check}
 	for _, other := range others {
 		r.others = append(r.others, s.must(other))
@@ -181,12 +181,12 @@ func (s *Set) Rule(name string, check func() error, others ...string) {
 // Together demands that the settings a and b, both texts, are given both or not at all.
 func (s *Set) Together(a, b string, valueA, valueB *string) {
 	needs := func(one, other string, value, otherValue *string) {
-		s.Rule(one, func() error {
+		s.Rule(one, []string{other}, func() error {
 			if *value != "" && *otherValue == "" {
 				return fmt.Errorf("needs --%s beside it", other)
 			}
 			return nil
-		}, other)
+		})
 	}
 	needs(a, b, valueA, valueB)
 	needs(b, a, valueB, valueA)
