@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,9 +102,7 @@ func (p *postgres) programs() []program {
 		settings["synchronous_commit"] = "off"
 		settings["full_page_writes"] = "off"
 	}
-	for name, value := range p.opts.Settings {
-		settings[name] = value
-	}
+	maps.Copy(settings, p.opts.Settings)
 	args := []string{"-D", p.data()}
 	for name, value := range settings {
 		args = append(args, "-c", name+"="+value)

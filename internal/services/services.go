@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -151,8 +152,8 @@ func (s *Server) Kill() error {
 
 func (s *Server) kill() error {
 	var errs []error
-	for i := len(s.running) - 1; i >= 0; i-- {
-		errs = append(errs, s.running[i].kill())
+	for _, p := range slices.Backward(s.running) {
+		errs = append(errs, p.kill())
 	}
 	s.running = nil
 	return errors.Join(errs...)
