@@ -5,3 +5,14 @@ var (
 	Check   = check
 	Verdict = verdict
 )
+
+// Statements whose plans a test looks at, as PREPARE takes them, with arguments.
+var Statements = []struct{ Name, Types, SQL, Args string }{
+	{"insert", "text[], bigint[], text[], text[], text[], text[], timestamptz[]", insertSQL,
+		`ARRAY['long'], ARRAY[1::bigint], ARRAY['message'], ARRAY['id'], ARRAY['ann'], ARRAY[''], ARRAY[now()]`},
+	{"stored", "text[], bigint[]", storedSQL, `array_fill('long'::text, ARRAY[1024]), array_fill(7::bigint, ARRAY[1024])`},
+	{"advance", "text[], bigint[], bigint", advanceSQL, `ARRAY['long', 'room7', 'nobody'], ARRAY[0::bigint, 0, 0], 10000`},
+	{"mark", "text", markSQL, `'long'`},
+	{"page forward", "text, bigint, bigint, bigint", pageForwardSQL, `'long', 50000, 51000, 1048576`},
+	{"page backward", "text, bigint, bigint, bigint", pageBackwardSQL, `'long', 50000, 51000, 1048576`},
+}

@@ -251,6 +251,15 @@ func TestDatabaseThatHangs(t *testing.T) {
 	defer cancel()
 	_, err = slow.ListEvents(ctx, after("ops", 0, 1))
 	wantCode(t, "ListEvents with a deadline", err, codes.DeadlineExceeded)
+
+	// Who names no deadline gets the server's.
+	h := persister.NewHistoryServer(stuck{}, persister.HistoryOptions{Logger: quiet(), StoreTimeout: time.Minute})
+	g := persister.NewGRPCServer(persister.GRPCOptions{Logger: quiet(), Deadline: 50 * time.Millisecond})
+	h.Register(g)
+	bounded, stop := listen(t, g, h.Stop)
+	defer stop()
+	_, err = bounded.ListEvents(t.Context(), after("ops", 0, 1))
+	wantCode(t, "ListEvents under the server's deadline", err, codes.DeadlineExceeded)
 }
 
 // stuck answers nothing until its caller gives up.

@@ -23,9 +23,8 @@ const (
 // index.
 const advanceSQL = `
 WITH r AS MATERIALIZED (
-	SELECT t.room, greatest(coalesce(w.seq, 0), t.known) AS mark
+	SELECT t.room, greatest(t.known, (SELECT w.seq FROM persister.watermarks w WHERE w.room = t.room)) AS mark
 	FROM unnest($1::text[], $2::bigint[]) AS t (room, known)
-	LEFT JOIN persister.watermarks w ON w.room = t.room
 ), s AS MATERIALIZED (
 	SELECT r.room, r.mark, r.mark + CASE WHEN EXISTS (
 		SELECT FROM persister.messages m WHERE m.room = r.room AND m.seq = r.mark + 1

@@ -1,0 +1,117 @@
+package persister_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+	"github.com/rafaeldepontes/go-chat/migrations"
+	"github.com/rafaeldepontes/go-chat/persister"
+	"github.com/rafaeldepontes/go-chat/persister/storetest"
+)
+
+// BenchmarkHandle has 64 callers at once, each with one call in flight, as the handlers of a consumer are, and compares
+// with BenchmarkBareInsert of the same rows. events/s is the figure to look at.
+func BenchmarkHandle(b *testing.B) {
+	for _, database := range []string{"postgres", "sqlite"} {
+		for _, each := range []int{1, 64} {
+			b.Run(fmt.Sprintf("%s/64 callers of %d", database, each), func(b *testing.B) {
+				benchHandle(b, database, 64, each)
+			})
+		}
+	}
+}
+
+func benchHandle(b *testing.B, database string, callers, each int) {
+	inserts := 0
+	p := persister.New(persister.Options{
+		Store: benchStore(b, database), Announce: nothing, Logger: quiet(), Observe: func(persister.Insert) { inserts++ },
+	})
+	stop := running(b, p)
+	raw := make([][][]byte, callers) // of each caller, its own room
+	for c := range raw {
+		raw[c] = encoded(b, benchEvents(c, b.N/callers/each*each+each))
+	}
+	b.ResetTimer()
+	start := time.Now()
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := 0; i+each <= len(raw[c]); i += each {
+				if err := errors.Join(p.Handle(context.Background(), raw[c][i:i+each])...); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	total := callers * len(raw[0])
+	b.ReportMetric(float64(total)/time.Since(start).Seconds(), "events/s")
+	stop()
+	b.ReportMetric(float64(total)/float64(inserts), "events/insert")
+}
+
+// BenchmarkBareInsert is one caller that inserts batches of a given size and does nothing else.
+func BenchmarkBareInsert(b *testing.B) {
+	for _, database := range []string{"postgres", "sqlite"} {
+		for _, size := range []int{64, 1024} {
+			b.Run(fmt.Sprintf("%s/%d", database, size), func(b *testing.B) {
+				s := benchStore(b, database)
+				evs := make([]events.MessageSent, 0, b.N+size)
+				for c := range 64 {
+					evs = append(evs, benchEvents(c, b.N/64+size/64+1)...)
+				}
+				b.ResetTimer()
+				start := time.Now()
+				for i := 0; i+size <= len(evs); i += size {
+					if _, err := s.Insert(context.Background(), evs[i:i+size]); err != nil {
+						b.Fatal(err)
+					}
+				}
+				b.ReportMetric(float64(len(evs)/size*size)/time.Since(start).Seconds(), "events/s")
+			})
+		}
+	}
+}
+
+// BenchmarkAdvanceLongRoom finds the watermark of a room of a million events that has none.
+func BenchmarkAdvanceLongRoom(b *testing.B) {
+	const head = 1_000_000
+	pool, _ := dbtest.Postgres(b)
+	fill(b, pool, "long", head)
+	s := persister.NewPostgres(pool)
+	b.ResetTimer()
+	for range b.N {
+		marks, err := s.AdvanceWatermarks(context.Background(), []string{"long"})
+		if err != nil || marks["long"] != head {
+			b.Fatal(marks, err)
+		}
+		if _, err := pool.Exec(context.Background(), `DELETE FROM persister.watermarks`); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func benchStore(tb testing.TB, database string) persister.Store {
+	tb.Helper()
+	if database == "sqlite" {
+		s := dbtest.SQLite(tb, migrations.Persister)
+		return persister.NewSQLite(s.Writer, s.Reader)
+	}
+	pool, _ := dbtest.Postgres(tb)
+	return persister.NewPostgres(pool)
+}
+
+// benchEvents have texts of 100 bytes.
+func benchEvents(caller, n int) []events.MessageSent {
+	evs := storetest.Events(fmt.Sprintf("room%d", caller), 1, int64(n))
+	for i := range evs {
+		evs[i].Text = fmt.Sprintf("%0100d", i)
+	}
+	return evs
+}
