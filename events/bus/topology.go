@@ -16,8 +16,8 @@ const (
 
 // noDeliveryLimit stands on both durable queues: RabbitMQ 4 gives quorum queues a limit of 20 deliveries, after which
 // it dead-letters a good message during an outage, and drops one that was only looked at in the poison queue. The
-// greatest number that every version takes is as good as none (-1 is refused by 3.x). With a limit set, a message that
-// is given back also returns to the head of its queue, not to its tail, which keeps the order.
+// greatest number is as good as none; -1 is none for 4.x, but 3.x takes it for 0 and drops a message at its first nack.
+// With a limit, a message that is given back also returns to the head of its queue, not to its tail: order is kept.
 const noDeliveryLimit = math.MaxInt32
 
 func declareTopology(ch *amqp.Channel, t events.Topology) error {

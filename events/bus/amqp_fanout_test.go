@@ -1,0 +1,84 @@
+package bus_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/events/bus"
+	"github.com/rafaeldepontes/go-chat/events/bus/bustest"
+	"github.com/rafaeldepontes/go-chat/events/bus/bustest/rabbit"
+	amqp "github.com/rabbitmq/amqp091-go"
+)
+
+// The queue of an instance is its own, and a slow reader loses its oldest only.
+func TestFanoutQueueIsExclusiveAndBounded(t *testing.T) {
+	t.Parallel()
+	b := mustBroker(t, bus.AMQPConfig{})
+	b.ready(t)
+	entered, leave := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	seen := make(chan int64, 20_000)
+	bustest.Start(t, "fan-out", func(ctx context.Context) error {
+		return bus.RunFanout(ctx, b.tr, "slow", func(_ context.Context, e events.Envelope) {
+			once.Do(func() { close(entered); <-leave })
+			seq, err := strconv.ParseInt(e.ID[strings.LastIndexByte(e.ID, '/')+1:], 10, 64)
+			if err != nil {
+				t.Errorf("id %q: %v", e.ID, err)
+			}
+			seen <- seq
+		}, options())
+	})
+	url, queue := b.url, b.topology.FanoutQueue("slow")
+	locked := func() bool {
+		var e *amqp.Error
+		_, err := rabbit.Channel(t, url).QueueDeclarePassive(queue, false, true, true, false, nil)
+		return errors.As(err, &e) && e.Code == amqp.ResourceLocked
+	}
+	rabbit.Eventually(t, "queue exclusive to the instance", locked)
+	ch := rabbit.Channel(t, b.url)
+	if err := ch.Confirm(false); err != nil {
+		t.Fatalf("confirm: %v", err)
+	}
+	const n = 11_000
+	var last *amqp.DeferredConfirmation
+	for seq := int64(1); seq <= n; seq++ {
+		c, err := ch.PublishWithDeferredConfirm(b.topology.FanoutExchange(), "", false, false, amqp.Publishing{
+			ContentType: events.ContentType, Body: bustest.MessageSent(t, "ops", seq),
+		})
+		if err != nil {
+			t.Fatalf("publish: %v", err)
+		}
+		last = c
+	}
+	bustest.Await(t, "confirm", last.Done())
+	bustest.Await(t, "reader", entered)
+	close(leave)
+	count, before := 0, int64(0)
+	for before < n {
+		seq := bustest.Await(t, "fan-out event", seen)
+		if seq <= before {
+			t.Fatalf("order: %d after %d", seq, before)
+		}
+		count, before = count+1, seq
+	}
+	if most := 10_000 + 300; count > most {
+		t.Errorf("events kept for a slow reader: got %d, want at most %d", count, most)
+	}
+	b.proxy.Cut() // the queue goes with its connection, and comes back with the next
+	rabbit.Eventually(t, "reader back", func() bool {
+		if err := bus.Broadcast(b.tr, "live", bustest.MessageSent(t, "ops", n+1)); err != nil {
+			t.Fatalf("broadcast: %v", err)
+		}
+		select {
+		case <-seen:
+			return true
+		default:
+			return false
+		}
+	})
+}
