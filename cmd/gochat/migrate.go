@@ -75,15 +75,15 @@ func migrateFile(ctx context.Context, std stdio, file string, service migrations
 }
 
 func migrateUp(ctx context.Context, std stdio, m *migrations.Migrator) error {
-	return tellChanges(std, m.Up, ctx, "nothing to do: the schema is up to date")
+	return tellChanges(ctx, std, m.Up, "nothing to do: the schema is up to date")
 }
 
 func migrateDown(ctx context.Context, std stdio, m *migrations.Migrator) error {
-	return tellChanges(std, m.Down, ctx, "nothing to do: no migration is applied")
+	return tellChanges(ctx, std, m.Down, "nothing to do: no migration is applied")
 }
 
 // tellChanges prints what was done also where a later step failed.
-func tellChanges(std stdio, move func(context.Context) ([]migrations.Change, error), ctx context.Context, nothing string) error {
+func tellChanges(ctx context.Context, std stdio, move func(context.Context) ([]migrations.Change, error), nothing string) error {
 	changes, err := move(ctx)
 	for _, c := range changes {
 		direction := "down"

@@ -129,12 +129,12 @@ func TestDotEnvIsReadInTheWorkingFolder(t *testing.T) {
 
 func TestVariablesThatNobodyReadsGetAWarning(t *testing.T) {
 	t.Chdir(t.TempDir())
-	t.Setenv("GOCHAT_LOG_LEVLE", "debug")
+	t.Setenv("GOCHAT_SEND_RTAE", "1")
 	mustWriteFile(t, ".env", "GOCHAT_SEND_BRUST=1\n")
-	vars := map[string]string{"GOCHAT_LOG_LEVLE": "debug", "POSTGRES_DB": "chat"}
+	vars := map[string]string{"GOCHAT_SEND_RTAE": "1", "POSTGRES_DB": "chat"}
 	_, stderr, _ := call(t, vars, "", "migrate", "sideways")
-	want := "gochat: warning: GOCHAT_LOG_LEVLE (environment) is not a setting; did you mean GOCHAT_LOG_LEVEL?\n" +
-		"gochat: warning: GOCHAT_SEND_BRUST (.env) is not a setting; did you mean GOCHAT_SEND_BURST?\n" +
+	want := "gochat: warning: GOCHAT_SEND_BRUST (.env) is not a setting; did you mean GOCHAT_SEND_BURST?\n" +
+		"gochat: warning: GOCHAT_SEND_RTAE (environment) is not a setting; did you mean GOCHAT_SEND_RATE?\n" +
 		"gochat: warning: POSTGRES_DB is not read any more: set DATABASE_URL\n"
 	if stderr != want {
 		t.Errorf("got %q, want %q", stderr, want)

@@ -90,9 +90,9 @@ func declareLog(s *config.Set) func(io.Writer) *slog.Logger {
 		config.Value("FORMAT"), config.Check(config.OneOf("text", "json")))
 	return func(w io.Writer) *slog.Logger {
 		var opts slog.HandlerOptions
-		var min slog.Level
-		if err := min.UnmarshalText([]byte(*level)); err == nil { // checked above
-			opts.Level = min
+		var least slog.Level
+		if err := least.UnmarshalText([]byte(*level)); err == nil { // checked above
+			opts.Level = least
 		}
 		if *format == "json" {
 			return slog.New(slog.NewJSONHandler(w, &opts))
@@ -129,9 +129,6 @@ func declareCA(s *config.Set) func() (*tls.Config, error) {
 		return cfg, nil
 	}
 }
-
-// clientTLS is the configuration of a client that trusts the authorities in caFile; empty: the system's.
-func clientTLS(caFile string) (*tls.Config, error) { return tlsfiles.ClientConfig(caFile) }
 
 // historyConfig says where the gRPC history is.
 type historyConfig struct {

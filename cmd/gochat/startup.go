@@ -40,7 +40,7 @@ func (l listenAddress) listen(ctx context.Context) (net.Listener, error) {
 		return listener, nil
 	}
 	var dns *net.DNSError
-	reason := ""
+	var reason string
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		reason = "is taken by another program"

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -74,7 +75,7 @@ func (s *Server) Handler() http.Handler {
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	checks := s.checks[:len(s.checks):len(s.checks)]
+	checks := slices.Clip(s.checks)
 	s.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(r.Context(), CheckTimeout)

@@ -25,7 +25,9 @@ func HTTP(server *http.Server, listener net.Listener, grace time.Duration) func(
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = server.Close()
 		}
-		<-ended
+		if serveErr := <-ended; err == nil && !errors.Is(serveErr, http.ErrServerClosed) {
+			err = serveErr
+		}
 		return err
 	}
 }

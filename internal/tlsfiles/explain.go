@@ -47,11 +47,13 @@ type explained struct {
 	credentials.TransportCredentials
 }
 
+// ClientHandshake explains why it failed.
 func (e explained) ClientHandshake(ctx context.Context, authority string, raw net.Conn) (net.Conn, credentials.AuthInfo, error) {
 	conn, info, err := e.TransportCredentials.ClientHandshake(ctx, authority, raw)
 	return conn, info, Explain(err)
 }
 
+// Clone keeps the explaining.
 func (e explained) Clone() credentials.TransportCredentials {
 	return explained{e.TransportCredentials.Clone()}
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -95,22 +97,26 @@ func TestGenerateUsesTheAuthorityOfTheFolder(t *testing.T) {
 
 func TestGenerateWithABrokenAuthority(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(testing.TB, tlsfiles.Generated){
-		"no key":         func(tb testing.TB, g tlsfiles.Generated) { mustRemove(tb, g.CAKey) },
-		"no certificate": func(tb testing.TB, g tlsfiles.Generated) { mustRemove(tb, g.CA) },
-		"nonsense":       func(tb testing.TB, g tlsfiles.Generated) { mustWrite(tb, g.CA, "nonsense") },
-		"no authority": func(tb testing.TB, g tlsfiles.Generated) {
-			mustWrite(tb, g.CA, string(mustRead(tb, g.Cert)))
-			mustWrite(tb, g.CAKey, string(mustRead(tb, g.Key)))
+	for name, spoil := range map[string]func(tlsfiles.Generated) error{
+		"no key":         func(g tlsfiles.Generated) error { return os.Remove(g.CAKey) },
+		"no certificate": func(g tlsfiles.Generated) error { return os.Remove(g.CA) },
+		"nonsense":       func(g tlsfiles.Generated) error { return os.WriteFile(g.CA, []byte("nonsense"), 0o600) },
+		"no authority": func(g tlsfiles.Generated) error {
+			return errors.Join(os.Rename(g.Cert, g.CA), os.Rename(g.Key, g.CAKey))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			opts := tlsfiles.GenerateOptions{Dir: t.TempDir(), Life: day}
 			first := mustGenerate(t, opts)
-			spoil(t, first)
-			mustRemove(t, first.Cert)
-			mustRemove(t, first.Key)
+			if err := spoil(first); err != nil {
+				t.Fatal(err)
+			}
+			for _, file := range []string{first.Cert, first.Key} {
+				if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					t.Fatal(err)
+				}
+			}
 			if _, err := tlsfiles.Generate(opts); err == nil || !strings.Contains(err.Error(), "--force makes a new") {
 				t.Errorf("got %v, want a refusal", err)
 			}
