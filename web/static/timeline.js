@@ -43,7 +43,8 @@ export class Timeline {
     this.#top();
     const mark = this.parts.log.querySelector(".unread");
     if (mark && room.events.length > 0) {
-      mark.scrollIntoView({ block: "center" });
+      const { scroller } = this.parts; // not scrollIntoView, which may move the page as well
+      scroller.scrollTop = this.top = Math.max(0, mark.offsetTop - scroller.clientHeight / 3);
       this.stick = this.#atEnd();
     } else {
       this.stick = true;
@@ -167,8 +168,10 @@ export class Timeline {
     const begun = this.room.begun;
     start.hidden = !begun;
     start.classList.toggle("empty", this.room.head === 0);
-    older.hidden = begun || this.room.first === null;
-    older.disabled = this.loading;
+    const hidden = begun || this.room.first === null;
+    if (hidden && document.activeElement === older) this.parts.scroller.focus({ preventScroll: true });
+    older.hidden = hidden;
+    older.setAttribute("aria-disabled", String(this.loading)); // disabled would lose the focus
     older.textContent = this.loading
       ? "Loading older messages…"
       : this.problem
