@@ -75,11 +75,11 @@ func TestOneInsertTakesAllWhoWait(t *testing.T) {
 
 func TestInsertIsBounded(t *testing.T) {
 	t.Parallel()
-	large := storetest.Events("large", 1, 100)
+	large := storetest.Events("large", 1, 40)
 	for i := range large {
 		large[i].Text = strings.Repeat("x", 200<<10)
 	}
-	rawLarge, rawMany := encoded(t, large), encoded(t, storetest.Events("many", 1, 5000))
+	rawLarge, rawMany := encoded(t, large), encoded(t, storetest.Events("many", 1, 2500))
 	synctest.Test(t, func(t *testing.T) {
 		const maxEvents, maxBytes = 1024, 4 << 20
 		s := &memory{before: func(evs []events.MessageSent) error {
@@ -104,7 +104,7 @@ func TestInsertIsBounded(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		stored(t, s, "many", 5000)
+		stored(t, s, "many", 2500)
 	})
 }
 

@@ -236,7 +236,7 @@ func TestDatabaseThatComesAndGoes(t *testing.T) {
 
 func mustExec(tb testing.TB, db *sql.DB, statement string) {
 	tb.Helper()
-	if _, err := db.Exec(statement); err != nil {
+	if _, err := db.ExecContext(tb.Context(), statement); err != nil {
 		tb.Fatal(err)
 	}
 }

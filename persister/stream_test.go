@@ -43,7 +43,7 @@ func follow(ctx context.Context, client historyv1.HistoryServiceClient, room str
 func TestStreamFollows(t *testing.T) {
 	t.Parallel()
 	both(t, func(t *testing.T, db storetest.Database) {
-		const head = 900
+		const head = 600
 		s := db.Open(t)
 		p := persister.New(persister.Options{Store: s, Announce: nothing, Logger: quiet(), AnnounceEvery: time.Millisecond})
 		stop := running(t, p)
@@ -60,13 +60,13 @@ func TestStreamFollows(t *testing.T) {
 			})
 		}
 		read(0)
-		read(500) // above what is there
+		read(400) // above what is there
 		raw := encoded(t, storetest.Events("ops", 1, head))
 		for i := 0; i < head; i += 10 {
 			if err := errors.Join(p.Handle(ctx, raw[i:i+10])...); err != nil {
 				t.Fatal(err)
 			}
-			if i%300 == 0 {
+			if i%200 == 0 {
 				read(0)
 				read(int64(i))
 			}

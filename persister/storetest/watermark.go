@@ -54,7 +54,7 @@ func contiguous(t *testing.T, db Database) {
 // twoWriters store the odd and the even seqs at the same time, in tiny batches, each looking for the watermark after each
 // of its commits. No look may pass a hole, and the last one of all must find the head.
 func twoWriters(t *testing.T, db Database) {
-	const head = 400
+	const head = 200
 	start := make(chan struct{})
 	type look struct {
 		mark int64
@@ -117,10 +117,10 @@ func dense(s persister.Store, room string, mark int64) error {
 }
 
 func longRoom(t *testing.T, db Database) {
-	const head = 25_000
+	const head = 10_200 // more than a statement looks at
 	s := db.Open(t)
-	for first := int64(1); first <= head; first += 5000 {
-		mustInsert(t, s, Events("long", first, first+4999))
+	for first := int64(1); first <= head; first += 5100 {
+		mustInsert(t, s, Events("long", first, first+5099))
 	}
 	mustInsert(t, s, Events("long", head+2, head+10)) // above a hole
 	if got := mark(t, s, "long"); got != head {
@@ -138,9 +138,9 @@ func manyRooms(t *testing.T, db Database) {
 	var evs []events.MessageSent
 	var rooms []string
 	want := map[string]int64{}
-	for i := range 620 {
+	for i := range 520 {
 		room := fmt.Sprintf("room%d", i)
-		length := int64(i % 45)
+		length := int64(i % 25)
 		evs = append(evs, Events(room, 1, length)...)
 		rooms = append(rooms, room, room) // asked for twice
 		want[room] = length
