@@ -30,6 +30,20 @@ func TestGenerated(t *testing.T) {
 	})
 }
 
+// TestOldNamesLeadSomewhere keeps the table of earlier names free of variables that nobody reads.
+func TestOldNamesLeadSomewhere(t *testing.T) {
+	t.Parallel()
+	known := make(map[string]bool)
+	for _, name := range knownVariables() {
+		known[name] = true
+	}
+	for _, o := range config.OldNames() {
+		if !known[o.New] {
+			t.Errorf("%s leads to %s, which no command reads", o.Old, o.New)
+		}
+	}
+}
+
 func checkFile(t *testing.T, path string, generate func(old []byte) ([]byte, error)) {
 	t.Helper()
 	old, err := os.ReadFile(path)
