@@ -12,25 +12,36 @@ import (
 	"github.com/rafaeldepontes/go-chat/internal/services"
 )
 
-// A message accepted by a process that is killed at once is there when it comes again.
-func TestAcceptedSurvivesKill9Embedded(t *testing.T) {
+// What was accepted is there after kill -9 of the process that accepted it.
+func TestAcceptedMeansCommitted(t *testing.T) {
 	t.Parallel()
-	p := embedded(t, "--send-rate", "0")
-	ann := hello(t, p.addr, "ann")
-	ann.join("lobby", -1)
-	var told []receipt
-	for i := range 50 {
-		id := fmt.Sprint(i)
-		a := ann.send("lobby", id, "text "+id)
-		told = append(told, receipt{"ann", id, "text " + id, a.Seq})
+	story := func(t *testing.T, p *process) {
+		ann := hello(t, p.addr, "ann")
+		ann.join("lobby", -1)
+		var told []receipt
+		for i := range 50 {
+			id := fmt.Sprint(i)
+			a := ann.send("lobby", id, "text "+id)
+			told = append(told, receipt{"ann", id, "text " + id, a.Seq})
+		}
+		p.kill()
+		p.again()
+		mustMatch(t, told, readAll(t, p.addr, "lobby", 50))
 	}
-	p.kill()
-	p.again()
-	mustMatch(t, told, readAll(t, p.addr, "lobby", 50))
+	t.Run("embedded", func(t *testing.T) {
+		t.Parallel()
+		story(t, embedded(t))
+	})
+	t.Run("split", func(t *testing.T) {
+		t.Parallel()
+		s := newSplit(t, brokerURL())
+		s.persister()
+		story(t, s.chatroom())
+	})
 }
 
 // 20 clients send 10,000 messages and retry, while a process is killed in the middle and started again.
-func TestKill9InTheMiddleOf10000Sends(t *testing.T) {
+func TestEveryAcceptedMessageIsStoredInTheEnd(t *testing.T) {
 	t.Parallel()
 	const senders, each = 20, 500
 	kill := func(t *testing.T, victim *process, addrs ...string) []receipt {
@@ -82,7 +93,7 @@ func TestKill9InTheMiddleOf10000Sends(t *testing.T) {
 }
 
 // The chat room is the first that was ever started: no persister has declared a queue, and none runs.
-func TestPersisterNeverStartedBefore(t *testing.T) {
+func TestEveryAcceptedMessageIsStoredThoughNoPersisterEverRan(t *testing.T) {
 	t.Parallel()
 	s := newSplit(t, brokerURL())
 	chat := s.chatroom("--send-rate", "0")
@@ -112,7 +123,8 @@ func privateBroker(t *testing.T) *services.Server {
 	return srv
 }
 
-func TestBrokerAway(t *testing.T) {
+// The room goes on without a broker; what it accepted meanwhile is stored when the broker is back.
+func TestEveryAcceptedMessageIsStoredThoughTheBrokerWasAway(t *testing.T) {
 	t.Parallel()
 	broker := privateBroker(t)
 	s := newSplit(t, broker.URL())
@@ -140,7 +152,7 @@ func TestBrokerAway(t *testing.T) {
 }
 
 // What was published is in the broker only; then the broker's disk is gone.
-func TestBrokerWiped(t *testing.T) {
+func TestTheBrokerIsDisposable(t *testing.T) {
 	t.Parallel()
 	broker := privateBroker(t)
 	s := newSplit(t, broker.URL())
@@ -170,7 +182,7 @@ func TestBrokerWiped(t *testing.T) {
 
 // While the database is away a send is refused with a code that asks to retry, and nothing is accepted that is not there
 // afterwards.
-func TestDatabaseAway(t *testing.T) {
+func TestNoAcceptedWithoutADatabase(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	server, err := services.StartPostgres(ctx, t.TempDir(), services.Options{})

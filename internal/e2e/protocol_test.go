@@ -66,7 +66,7 @@ func TestSession(t *testing.T) {
 	})
 }
 
-func TestRetryNeverMakesASecondMessage(t *testing.T) {
+func TestARetryNeverMakesASecondMessage(t *testing.T) {
 	t.Parallel()
 	eachMode(t, func(t *testing.T, addr string) {
 		ann := hello(t, addr, "ann")

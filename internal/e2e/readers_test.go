@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -56,7 +57,7 @@ func fullSpeed(t *testing.T, addr, room, name string) (stop func() int) {
 }
 
 // Two clients join while two others send at full speed, 100 times over: nobody sees a gap, a duplicate or another order.
-func TestJoinWhileOthersSend(t *testing.T) {
+func TestAReaderNeverHasAGap(t *testing.T) {
 	t.Parallel()
 	story := func(t *testing.T, senders, readers [2]string) {
 		stopA, stopB := fullSpeed(t, senders[0], "r", "a"), fullSpeed(t, senders[1], "r", "b")
@@ -109,7 +110,7 @@ func TestJoinWhileOthersSend(t *testing.T) {
 
 // A reader that does not read costs the others nothing. When it reads on, or comes again after the server gave it up, it
 // misses nothing.
-func TestSlowReaderHarmsNobody(t *testing.T) {
+func TestASlowReaderHarmsNobody(t *testing.T) {
 	t.Parallel()
 	eachMode(t, func(t *testing.T, addr string) {
 		const n = 2000 // 8 MB, more than a socket takes
@@ -145,6 +146,26 @@ func TestSlowReaderHarmsNobody(t *testing.T) {
 			}
 		}
 	}, "--send-rate", "0", "--recent-events", "100")
+}
+
+// Senders on two replicas, readers on both: all see the same messages under the same seqs.
+func TestOneSeqOrderForEveryone(t *testing.T) {
+	t.Parallel()
+	s := newSplit(t, brokerURL())
+	s.persister()
+	a, b := s.chatroom("--send-rate", "0"), s.chatroom("--send-rate", "0")
+	const senders, each = 8, 100
+	readers := make([]*wire, 4)
+	for i := range readers {
+		readers[i] = hello(t, []string{a.addr, b.addr}[i%2], fmt.Sprintf("reader-%d", i))
+		readers[i].join("r", 0)
+	}
+	var progress atomic.Int64
+	told := crowd(t, "r", senders, each, &progress, a.addr, b.addr)
+	for _, w := range readers {
+		mustMatch(t, told, w.events("r", 0, senders*each))
+	}
+	mustMatch(t, told, s.storedLog("r", senders*each, time.Minute))
 }
 
 // Members, typing and messages cross from one replica to the other; a replica that dies is forgotten.
