@@ -49,10 +49,12 @@ func Install(ctx context.Context, out io.Writer, kinds ...Kind) error {
 		return fmt.Errorf("keep packages from starting their servers: %w", err)
 	}
 	defer undo()
-	if err := apt(ctx, "update"); err != nil {
-		return err
+	// One broken source fails an update, and the packages may be known all the same: the install decides.
+	outdated := apt(ctx, "update")
+	if err := apt(ctx, append([]string{"install", "-y", "--no-install-recommends"}, names...)...); err != nil {
+		return errors.Join(outdated, err)
 	}
-	return apt(ctx, append([]string{"install", "-y", "--no-install-recommends"}, names...)...)
+	return nil
 }
 
 // Debian tells whether this is Debian or a descendant, with its package tools.
