@@ -62,6 +62,7 @@ func (l schemaLocker) createSchema(ctx context.Context, conn *sql.Conn) error {
 	return nil
 }
 
+// SessionUnlock gives the lock up.
 func (l schemaLocker) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", lockID); err != nil {
 		return fmt.Errorf("unlock after migrations: %w", err)

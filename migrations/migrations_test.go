@@ -29,6 +29,7 @@ func TestMain(m *testing.M) {
 
 // database is one dialect under test: its migrator, and a plain connection to look with.
 type database struct {
+	*testing.T
 	*migrations.Migrator
 	sql   *sql.DB
 	table func(service, name string) string
@@ -36,7 +37,8 @@ type database struct {
 
 // eachDialect runs the test on fresh empty databases of both dialects. In SQLite a service has a file of its own, so
 // there it runs for the chat room.
-func eachDialect(t *testing.T, test func(t *testing.T, d database)) {
+func eachDialect(t *testing.T, test func(d database)) {
+	t.Helper()
 	t.Run("postgres", func(t *testing.T) {
 		t.Parallel()
 		url := dbtest.Empty(t)
@@ -45,7 +47,7 @@ func eachDialect(t *testing.T, test func(t *testing.T, d database)) {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = m.Close() })
-		test(t, database{m, openSQL(t, url), func(service, name string) string { return service + "." + name }})
+		test(database{t, m, openSQL(t, url), func(service, name string) string { return service + "." + name }})
 	})
 	t.Run("sqlite", func(t *testing.T) {
 		t.Parallel()
@@ -58,7 +60,7 @@ func eachDialect(t *testing.T, test func(t *testing.T, d database)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		test(t, database{m, s.Writer, func(_, name string) string { return name }})
+		test(database{t, m, s.Writer, func(_, name string) string { return name }})
 	})
 }
 
@@ -75,7 +77,8 @@ func openSQL(t *testing.T, url string) *sql.DB {
 
 func TestUpDownUp(t *testing.T) {
 	t.Parallel()
-	eachDialect(t, func(t *testing.T, d database) {
+	eachDialect(t, func(d database) {
+		t := d.T
 		ctx := t.Context()
 		up, err := d.Up(ctx)
 		if err != nil {
@@ -178,7 +181,8 @@ func TestSameNumbersAndNames(t *testing.T) {
 
 func TestCheckRefusesTooOld(t *testing.T) {
 	t.Parallel()
-	eachDialect(t, func(t *testing.T, d database) {
+	eachDialect(t, func(d database) {
+		t := d.T
 		refuses := func(when string) {
 			t.Helper()
 			err := d.Check(t.Context())
@@ -202,7 +206,8 @@ func TestCheckRefusesTooOld(t *testing.T) {
 
 func TestCheckRefusesTooNew(t *testing.T) {
 	t.Parallel()
-	eachDialect(t, func(t *testing.T, d database) {
+	eachDialect(t, func(d database) {
+		t := d.T
 		if _, err := d.Up(t.Context()); err != nil {
 			t.Fatal(err)
 		}

@@ -25,8 +25,9 @@ const (
 	lockSQL = `SELECT room, head FROM chatroom.rooms WHERE room = ANY($1::text[]) ORDER BY room FOR UPDATE`
 
 	// knownSQL must be a statement after lockSQL: a statement keeps the snapshot of its beginning while it waits for a
-	// lock, so that a duplicate which committed meanwhile would be missed. The LIMIT keeps the planner from anything but
-	// a look-up in the index for each key, however little it knows of the table.
+	// lock, so that it would miss a duplicate which committed meanwhile, and the unique key would fail the whole batch.
+	// The LIMIT keeps the planner from anything but a look-up in the index for each key, however little it knows of the
+	// table.
 	knownSQL = `
 SELECT k.n, a.room, a.seq, a.digest, a.sent_at
 FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(sender, id, n)

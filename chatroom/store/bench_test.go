@@ -41,6 +41,7 @@ func BenchmarkAccept(b *testing.B) {
 }
 
 func benchmarkAccept(b *testing.B, s store.Store, size int) {
+	b.Helper()
 	benchmark(b, size, func(ctx context.Context, batch []store.Send, _ int) error {
 		_, err := s.Accept(ctx, batch)
 		return err
@@ -48,6 +49,7 @@ func benchmarkAccept(b *testing.B, s store.Store, size int) {
 }
 
 func benchmark(b *testing.B, size int, commit func(ctx context.Context, batch []store.Send, first int) error) {
+	b.Helper()
 	text := fmt.Sprintf("%0100d", 0)
 	batch := make([]store.Send, size)
 	n := 0

@@ -24,6 +24,7 @@ import (
 func TestPostgres(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) (a, b store.Store) {
+		t.Helper()
 		_, url := dbtest.Postgres(t)
 		deadlocks := new(deadlockTracer)
 		t.Cleanup(func() {

@@ -188,7 +188,8 @@ func message(r io.Reader, typed int) ([]byte, error) {
 		return nil, err
 	}
 	n := int(binary.BigEndian.Uint32(head[typed:])) - 4
-	m := append(head, make([]byte, n)...)
-	_, err := io.ReadFull(r, m[typed+4:])
+	m := make([]byte, len(head)+n)
+	copy(m, head)
+	_, err := io.ReadFull(r, m[len(head):])
 	return m, err
 }

@@ -16,6 +16,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func TestSQLite(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(t *testing.T) (a, b store.Store) {
+		t.Helper()
 		s := store.NewSQLite(dbtest.SQLite(t, migrations.Chatroom))
 		return s, s
 	})

@@ -167,6 +167,7 @@ func TestLockDir(t *testing.T) {
 
 // lockAsChild holds the lock until it is killed, or its parent is gone.
 func lockAsChild(t *testing.T, dir string) {
+	t.Helper()
 	if _, err := db.LockDir(dir); err != nil {
 		t.Fatal(err)
 	}

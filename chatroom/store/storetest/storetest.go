@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,9 +20,16 @@ import (
 // database, both may be the same.
 type Open func(t *testing.T) (a, b store.Store)
 
+// replicas is a test with two stores on its database.
+type replicas struct {
+	*testing.T
+	a, b store.Store
+}
+
 // Run runs the suite; each test opens a database of its own.
 func Run(t *testing.T, open Open) {
-	for name, test := range map[string]func(*testing.T, store.Store, store.Store){
+	t.Helper()
+	for name, test := range map[string]func(replicas){
 		"epoch is made once":                        epochIsMadeOnce,
 		"rooms are opened":                          roomsAreOpened,
 		"seqs are dense in the order of the batch":  seqsAreDense,
@@ -46,7 +54,7 @@ func Run(t *testing.T, open Open) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			a, b := open(t)
-			test(t, a, b)
+			test(replicas{t, a, b})
 		})
 	}
 }
@@ -57,36 +65,36 @@ func send(sender, id, room, text string) store.Send {
 	return store.Send{Sender: sender, ID: id, Room: room, Text: text, SentAt: sentAt}
 }
 
-func mustAccept(t *testing.T, s store.Store, sends ...store.Send) []store.Receipt {
-	t.Helper()
-	receipts, err := s.Accept(t.Context(), sends)
+func mustAccept(tb testing.TB, s store.Store, sends ...store.Send) []store.Receipt {
+	tb.Helper()
+	receipts, err := s.Accept(tb.Context(), sends)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if len(receipts) != len(sends) {
-		t.Fatalf("got %d receipts for %d sends", len(receipts), len(sends))
+		tb.Fatalf("got %d receipts for %d sends", len(receipts), len(sends))
 	}
 	return receipts
 }
 
 // mustLog reads all of a room, and sees that it is the dense log 1, 2, 3 … that its head tells.
-func mustLog(t *testing.T, s store.Store, room string) []events.MessageSent {
-	t.Helper()
-	log, err := s.Tail(t.Context(), room, 0, 0, 1<<20)
+func mustLog(tb testing.TB, s store.Store, room string) []events.MessageSent {
+	tb.Helper()
+	log, err := s.Tail(tb.Context(), room, 0, 0, 1<<20)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	for i, e := range log {
 		if e.Seq != int64(i+1) || e.Room != room || e.Kind != events.KindMessage {
-			t.Fatalf("%s: event %d is %+v, want seq %d", room, i, e, i+1)
+			tb.Fatalf("%s: event %d is %+v, want seq %d", room, i, e, i+1)
 		}
 	}
-	heads, err := s.Heads(t.Context(), []string{room})
+	heads, err := s.Heads(tb.Context(), []string{room})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if heads[room] != int64(len(log)) {
-		t.Fatalf("%s: head is %d, and the log has %d events", room, heads[room], len(log))
+		tb.Fatalf("%s: head is %d, and the log has %d events", room, heads[room], len(log))
 	}
 	return log
 }
@@ -99,7 +107,8 @@ func texts(log []events.MessageSent) []string {
 	return all
 }
 
-func epochIsMadeOnce(t *testing.T, a, b store.Store) {
+func epochIsMadeOnce(t replicas) {
+	a, b := t.a, t.b
 	got := make([]string, 8)
 	atOnce(t, len(got), func(ctx context.Context, i int) (err error) {
 		got[i], err = pick(a, b, i).Epoch(ctx)
@@ -112,7 +121,8 @@ func epochIsMadeOnce(t *testing.T, a, b store.Store) {
 	}
 }
 
-func roomsAreOpened(t *testing.T, a, b store.Store) {
+func roomsAreOpened(t replicas) {
+	a, b := t.a, t.b
 	for range 2 {
 		if head, err := a.OpenRoom(t.Context(), "ops"); err != nil || head != 0 {
 			t.Fatalf("got head %d, %v, want 0", head, err)
@@ -131,10 +141,11 @@ func roomsAreOpened(t *testing.T, a, b store.Store) {
 	}
 }
 
-func seqsAreDense(t *testing.T, a, b store.Store) {
+func seqsAreDense(t replicas) {
+	a, b := t.a, t.b
 	var sends []store.Send
 	for i := range 300 {
-		sends = append(sends, send("ann", fmt.Sprint(i), fmt.Sprint("room", i%7), fmt.Sprint("text ", i, " <&>\u2028 ✓")))
+		sends = append(sends, send("ann", strconv.Itoa(i), fmt.Sprint("room", i%7), fmt.Sprint("text ", i, " <&>\u2028 ✓")))
 	}
 	next := map[string]int64{}
 	for _, part := range [][]store.Send{sends[:1], sends[1:200], sends[200:]} {
@@ -157,7 +168,8 @@ func seqsAreDense(t *testing.T, a, b store.Store) {
 	}
 }
 
-func missingRoomsAreCreated(t *testing.T, a, b store.Store) {
+func missingRoomsAreCreated(t replicas) {
+	a, b := t.a, t.b
 	if _, err := a.OpenRoom(t.Context(), "m"); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +181,8 @@ func missingRoomsAreCreated(t *testing.T, a, b store.Store) {
 	}
 }
 
-func retryIsDuplicate(t *testing.T, a, b store.Store) {
+func retryIsDuplicate(t replicas) {
+	a, b := t.a, t.b
 	mustAccept(t, a, send("ann", "0", "ops", "zero"))
 	first := mustAccept(t, a, send("ann", "1", "ops", "one"))[0]
 	retry := send("ann", "1", "ops", "one")
@@ -191,7 +204,8 @@ func retryIsDuplicate(t *testing.T, a, b store.Store) {
 	}
 }
 
-func otherContentConflicts(t *testing.T, a, b store.Store) {
+func otherContentConflicts(t replicas) {
+	a, b := t.a, t.b
 	mustAccept(t, a, send("ann", "1", "ops", "one"))
 	got := mustAccept(t, b, send("ann", "1", "ops", "two"), send("ann", "1", "dev", "one"), send("bob", "1", "ops", "two"), send("ann", "1", "ops", "one"))
 	if !errors.Is(got[0].Err, store.ErrIDConflict) || !errors.Is(got[1].Err, store.ErrIDConflict) {
@@ -208,7 +222,8 @@ func otherContentConflicts(t *testing.T, a, b store.Store) {
 	}
 }
 
-func sameIDTwiceInBatch(t *testing.T, a, _ store.Store) {
+func sameIDTwiceInBatch(t replicas) {
+	a := t.a
 	got := mustAccept(t, a,
 		send("ann", "1", "ops", "one"), send("ann", "1", "ops", "one"), send("ann", "1", "ops", "two"), send("ann", "2", "ops", "three"))
 	want := []store.Receipt{{Seq: 1, SentAt: sentAt}, {Seq: 1, SentAt: sentAt, Duplicate: true}, {Err: store.ErrIDConflict}, {Seq: 2, SentAt: sentAt}}
@@ -221,10 +236,11 @@ func sameIDTwiceInBatch(t *testing.T, a, _ store.Store) {
 	}
 }
 
-func badRowFailsAlone(t *testing.T, a, _ store.Store) {
+func badRowFailsAlone(t replicas) {
+	a := t.a
 	var sends []store.Send
 	for i := range 255 {
-		sends = append(sends, send("ann", fmt.Sprint(i), fmt.Sprint("room", i%3), "fine"))
+		sends = append(sends, send("ann", strconv.Itoa(i), fmt.Sprint("room", i%3), "fine"))
 	}
 	bad := []store.Send{
 		send("ann", "nul", "room0", "a\x00b"), send("ann", "utf8", "room0", "\xff"), send("a\x00", "x", "room0", "x"),
@@ -251,7 +267,8 @@ func badRowFailsAlone(t *testing.T, a, _ store.Store) {
 	}
 }
 
-func timesAreNormal(t *testing.T, a, b store.Store) {
+func timesAreNormal(t replicas) {
+	a, b := t.a, t.b
 	s := send("ann", "1", "ops", "one")
 	s.SentAt = sentAt.Add(123456 * time.Nanosecond).In(time.FixedZone("east", 3600))
 	for i, r := range []store.Receipt{mustAccept(t, a, s)[0], mustAccept(t, b, s)[0]} {
@@ -264,9 +281,10 @@ func timesAreNormal(t *testing.T, a, b store.Store) {
 	}
 }
 
-func tailIsBounded(t *testing.T, a, _ store.Store) {
+func tailIsBounded(t replicas) {
+	a := t.a
 	for i := range 10 {
-		mustAccept(t, a, send("ann", fmt.Sprint(i), "ops", fmt.Sprint(i+1)), send("ann", fmt.Sprint("other", i), "ops2", "other room"))
+		mustAccept(t, a, send("ann", strconv.Itoa(i), "ops", strconv.Itoa(i+1)), send("ann", fmt.Sprint("other", i), "ops2", "other room"))
 	}
 	for _, tt := range []struct {
 		after, before int64
@@ -287,7 +305,8 @@ func tailIsBounded(t *testing.T, a, _ store.Store) {
 	}
 }
 
-func cancelCommitsNothing(t *testing.T, a, b store.Store) {
+func cancelCommitsNothing(t replicas) {
+	a, b := t.a, t.b
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := a.Accept(ctx, []store.Send{send("ann", "1", "ops", "one")}); err == nil || errors.Is(err, store.ErrUnknownOutcome) {
@@ -298,7 +317,8 @@ func cancelCommitsNothing(t *testing.T, a, b store.Store) {
 	}
 }
 
-func emptyBatch(t *testing.T, a, _ store.Store) {
+func emptyBatch(t replicas) {
+	a := t.a
 	if got, err := a.Accept(t.Context(), nil); err != nil || len(got) != 0 {
 		t.Errorf("got %v, %v", got, err)
 	}
