@@ -90,7 +90,9 @@ function begin(name) {
   $("my-name").textContent = name;
   $("my-avatar").textContent = initials(name);
   $("my-avatar").className = "avatar " + hue(name);
-  chat = new Chat({ url: socketURL(), name, tell });
+  // What an ended chat still has to tell is for nobody.
+  const mine = new Chat({ url: socketURL(), name, tell: (...what) => chat && chat === mine && tell(...what) });
+  chat = mine;
   for (const room of storage.get("gochat.rooms") ?? []) if (validRoom(room)) chat.join(room);
   tell("state");
   route();
@@ -173,7 +175,6 @@ $("leave").addEventListener("click", () => {
 // What the chat tells.
 
 function tell(what, room, detail) {
-  if (!chat) return;
   const here = room !== undefined && room !== null && (room === current || room === current?.name);
   switch (what) {
     case "state":

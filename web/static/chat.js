@@ -43,6 +43,7 @@ export class Chat {
       hello: { type: "hello", name, client: "gochat-web" },
       onFrame: (f) => this.#receive(f),
       onState: (s) => this.#state(s),
+      listening: () => [...this.rooms.values()].some((r) => r.joined || r.awaited),
     });
     this.#adopt();
   }
@@ -55,6 +56,10 @@ export class Chat {
     clearInterval(this.adopter);
     clearTimeout(this.pumpTimer);
     for (const { timer } of this.flight.values()) clearTimeout(timer);
+    for (const room of this.rooms.values()) {
+      clearTimeout(room.timer);
+      clearTimeout(room.headsTimer);
+    }
     this.#failPages();
     this.connection.end();
   }
@@ -190,10 +195,9 @@ export class Chat {
 
   #joined(room, f) {
     if (f.id !== room.awaited) return;
-    const caughtUp = room.last;
     if (room.welcome(f, this.user)) {
       for (const [id, e] of this.accepted) if (e.room === room.name) this.accepted.delete(id);
-      this.tell("reset", room, { first: caughtUp === null });
+      this.tell("reset", room);
     }
     room.liveFrom = f.head;
     this.tell("members", room);

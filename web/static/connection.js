@@ -4,14 +4,14 @@
 const PROTOCOL = "chat.v1";
 const STABLE_MS = 5000; // a connection that lived so long starts the backoff anew
 const OPEN_MS = 15000; // from dialling to welcome
-const QUIET_BEATS = 2.5; // the server speaks every heartbeat; a browser does not show its pings
+const QUIET_BEATS = 2.5; // a server tells heads every heartbeat to who is in a room; a browser does not show its pings
 
 // stops tells whether a close code asks not to come back.
 const stops = (code) => code >= 4100 && code <= 4199;
 
 export class Connection {
-  // Options: url, hello (the frame), onFrame(frame), onState(state). A state is {phase: "connecting"}, {phase: "open"},
-  // {phase: "waiting", retryAt} or {phase: "stopped", code, message}.
+  // Options: url, hello (the frame), onFrame(frame), onState(state), listening(): whether heads are due.
+  // A state is {phase: "connecting"}, {phase: "open"}, {phase: "waiting", retryAt} or {phase: "stopped", code, message}.
   constructor(options) {
     this.options = options;
     this.state = { phase: "connecting" };
@@ -33,7 +33,7 @@ export class Connection {
 
   // send drops the frame where there is no connection: what must not be lost is in the outbox.
   send(frame) {
-    if (!this.open || this.socket.readyState !== WebSocket.OPEN) return false;
+    if (!this.open || this.socket?.readyState !== WebSocket.OPEN) return false;
     this.socket.send(JSON.stringify(frame));
     return true;
   }
@@ -85,12 +85,18 @@ export class Connection {
       this.openedAt = Date.now();
     }
     if (frame.type === "bye") this.bye = frame;
-    if (this.heartbeat && frame.type !== "bye") {
-      clearTimeout(this.timer);
-      this.timer = setTimeout(() => this.restart(), this.heartbeat * QUIET_BEATS);
-    }
+    if (this.heartbeat && frame.type !== "bye") this.#watch();
     if (frame.type === "welcome") this.#set({ phase: "open" });
     this.options.onFrame(frame);
+  }
+
+  // watch gives up a connection that is silent for too long.
+  #watch() {
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => {
+      if (this.options.listening()) this.restart();
+      else this.#watch();
+    }, this.heartbeat * QUIET_BEATS);
   }
 
   #drop() {
