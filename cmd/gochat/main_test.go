@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -131,11 +130,11 @@ func mustSignal(tb testing.TB, cmd *exec.Cmd, signal syscall.Signal) {
 	}
 }
 
-// call runs the program in this process with the given variables.
-func call(t *testing.T, vars map[string]string, stdin string, args ...string) (stdout, stderr string, err error) {
+// call runs the program in this process with the given variables and an empty input.
+func call(t *testing.T, vars map[string]string, args ...string) (stdout, stderr string, err error) {
 	t.Helper()
 	var out, errOut bytes.Buffer
 	getenv := func(name string) string { return vars[name] }
-	err = run(t.Context(), args, getenv, io.Reader(strings.NewReader(stdin)), &out, &errOut)
+	err = run(t.Context(), args, getenv, strings.NewReader(""), &out, &errOut)
 	return out.String(), errOut.String(), err
 }

@@ -17,7 +17,7 @@ func migrateStory(t *testing.T, flags ...string) {
 	t.Helper()
 	migrate := func(word string) string {
 		t.Helper()
-		out, stderr, err := call(t, nil, "", append([]string{"migrate", word}, flags...)...)
+		out, stderr, err := call(t, nil, append([]string{"migrate", word}, flags...)...)
 		if err != nil || stderr != "" {
 			t.Fatalf("migrate %s: %v, %q", word, err, stderr)
 		}
@@ -66,7 +66,7 @@ func TestMigrateRefusesAFolderInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = lock.Close() }()
-	_, _, err = call(t, nil, "", "migrate", "up", "--data", dir)
+	_, _, err = call(t, nil, "migrate", "up", "--data", dir)
 	if want := fmt.Sprintf("%s is in use by another gochat (pid %d)", dir, os.Getpid()); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("got %v, want %q", err, want)
 	}
@@ -84,7 +84,7 @@ func TestMigrateTellsTheHostAndNoPassword(t *testing.T) {
 	}
 	host := listener.Addr().String()
 	_ = listener.Close()
-	_, _, err = call(t, map[string]string{"DATABASE_URL": "postgres://ann:geheim@" + host + "/chat"}, "", "migrate", "up")
+	_, _, err = call(t, map[string]string{"DATABASE_URL": "postgres://ann:geheim@" + host + "/chat"}, "migrate", "up")
 	if err == nil || exitCode(err) != 1 {
 		t.Fatalf("got %v", err)
 	}

@@ -15,7 +15,7 @@ import (
 func TestHelpTellsOfEveryCommand(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"help"}, {"-h"}, {"--help"}, {"help", "help"}} {
-		out, _, err := call(t, nil, "", args...)
+		out, _, err := call(t, nil, args...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,11 +26,11 @@ func TestHelpTellsOfEveryCommand(t *testing.T) {
 		}
 	}
 	for _, c := range commands() {
-		first, _, err := call(t, nil, "", "help", c.name)
+		first, _, err := call(t, nil, "help", c.name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		second, _, err := call(t, map[string]string{"GOCHAT_HEARTBEAT": "nonsense"}, "", c.name, "--nonsense", "-h")
+		second, _, err := call(t, map[string]string{"GOCHAT_HEARTBEAT": "nonsense"}, c.name, "--nonsense", "-h")
 		if err != nil || first != second || !strings.HasPrefix(first, "gochat "+c.name+": "+c.summary) {
 			t.Errorf("%s: got error %v, help %q and %q", c.name, err, first, second)
 		}
@@ -56,7 +56,7 @@ func TestWrongUsage(t *testing.T) {
 		{"version now", `version takes no words: "now"`},
 		{"chatroom --tls-cert x", "--tls-cert (flag): needs --tls-key beside it"},
 	} {
-		_, _, err := call(t, nil, "", strings.Fields(tt.args)...)
+		_, _, err := call(t, nil, strings.Fields(tt.args)...)
 		if err == nil || err.Error() != tt.want || exitCode(err) != 2 {
 			t.Errorf("%q: got %v with code %d, want %q with code 2", tt.args, err, exitCode(err), tt.want)
 		}
@@ -86,11 +86,11 @@ func TestReportIsOneLine(t *testing.T) {
 
 func TestVersion(t *testing.T) {
 	t.Parallel()
-	out, _, err := call(t, nil, "", "version")
+	out, _, err := call(t, nil, "version")
 	if err != nil || !strings.HasPrefix(out, "gochat ") || strings.Count(out, "\n") != 1 {
 		t.Errorf("got %q, %v", out, err)
 	}
-	out, _, err = call(t, nil, "", "--version", "--json")
+	out, _, err = call(t, nil, "--version", "--json")
 	var info buildInfo
 	if err != nil || json.Unmarshal([]byte(out), &info) != nil || info.Version == "" || info.Go == "" || info.Platform == "" {
 		t.Errorf("got %q, %v", out, err)
@@ -101,7 +101,7 @@ func TestVersion(t *testing.T) {
 func TestDotEnvIsReadInTheWorkingFolder(t *testing.T) {
 	t.Chdir(t.TempDir())
 	mustWriteFile(t, ".env", "GOCHAT_SEND_BURST=none\nGOCHAT_SEND_BRUST=1\n")
-	_, _, err := call(t, map[string]string{"GOCHAT_SEND_RATE": "much"}, "", "chatroom", "--heartbeat", "soon")
+	_, _, err := call(t, map[string]string{"GOCHAT_SEND_RATE": "much"}, "chatroom", "--heartbeat", "soon")
 	want := `--heartbeat (flag): "soon" is not a length of time like 25s or 1m30s`
 	for _, part := range []string{
 		want, `GOCHAT_SEND_RATE (environment): "much" is not a number`, `GOCHAT_SEND_BURST (.env): "none" is not a whole number`,
@@ -115,13 +115,13 @@ func TestDotEnvIsReadInTheWorkingFolder(t *testing.T) {
 	}
 	// Commands whose settings have no variables do not care for the file.
 	mustWriteFile(t, ".env", "geheim geheim\n")
-	if _, _, err := call(t, nil, "", "version"); err != nil {
+	if _, _, err := call(t, nil, "version"); err != nil {
 		t.Errorf("version: %v", err)
 	}
-	if _, _, err := call(t, nil, "", "migrate", "-h"); err != nil {
+	if _, _, err := call(t, nil, "migrate", "-h"); err != nil {
 		t.Errorf("help: %v", err)
 	}
-	_, _, err = call(t, nil, "", "migrate", "status")
+	_, _, err = call(t, nil, "migrate", "status")
 	if err == nil || err.Error() != ".env: line 1: not of the form NAME=value" || exitCode(err) != 2 {
 		t.Errorf("got %v with code %d", err, exitCode(err))
 	}
@@ -132,7 +132,7 @@ func TestVariablesThatNobodyReadsGetAWarning(t *testing.T) {
 	t.Setenv("GOCHAT_SEND_RTAE", "1")
 	mustWriteFile(t, ".env", "GOCHAT_SEND_BRUST=1\n")
 	vars := map[string]string{"GOCHAT_SEND_RTAE": "1", "POSTGRES_DB": "chat"}
-	_, stderr, _ := call(t, vars, "", "migrate", "sideways")
+	_, stderr, _ := call(t, vars, "migrate", "sideways")
 	want := "gochat: warning: GOCHAT_SEND_BRUST (.env) is not a setting; did you mean GOCHAT_SEND_BURST?\n" +
 		"gochat: warning: GOCHAT_SEND_RTAE (environment) is not a setting; did you mean GOCHAT_SEND_RATE?\n" +
 		"gochat: warning: POSTGRES_DB is not read any more: set DATABASE_URL\n"
