@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"crypto/rand"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
@@ -134,4 +135,15 @@ func deadLetters(tb testing.TB, s *split) int {
 		tb.Fatal(err)
 	}
 	return q.Messages
+}
+
+// withDatabase is the test server's URL with another database.
+func withDatabase(tb testing.TB, name string) string {
+	tb.Helper()
+	u, err := url.Parse(dbtest.ServerURL())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	u.Path = "/" + name
+	return u.String()
 }
