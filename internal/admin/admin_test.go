@@ -36,6 +36,9 @@ func TestHealthAndMetrics(t *testing.T) {
 	if code, _ := ask(s, "/debug/pprof/"); code != http.StatusOK {
 		t.Errorf("/debug/pprof/: got %d", code)
 	}
+	if code, _ := ask(s, "/debug/pprof/cmdline"); code != http.StatusNotFound {
+		t.Errorf("/debug/pprof/cmdline, which may hold a password: got %d", code)
+	}
 	if code, _ := ask(s, "/"); code != http.StatusNotFound {
 		t.Errorf("/: got %d", code)
 	}
