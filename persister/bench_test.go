@@ -28,6 +28,7 @@ func BenchmarkHandle(b *testing.B) {
 }
 
 func benchHandle(b *testing.B, database string, callers, each int) {
+	b.Helper()
 	inserts := 0
 	p := persister.New(persister.Options{
 		Store: benchStore(b, database), Announce: nothing, Logger: quiet(), Observe: func(persister.Insert) { inserts++ },

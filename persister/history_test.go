@@ -79,48 +79,52 @@ func received(room string, evs []*historyv1.Event) []events.MessageSent {
 
 func TestListEvents(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, db storetest.Database) {
-		s := db.Open(t)
-		client := serve(t, s, persister.HistoryOptions{})
-		insertAll(t, s, storetest.Events("ops", 1, 250))
-		insertAll(t, s, storetest.Events("ops", 252, 260))
-		for _, c := range []struct {
-			name        string
-			request     *historyv1.ListEventsRequest
-			first, last int64
-			complete    bool
-		}{
-			{"after", after("ops", 10, 5), 11, 15, false},
-			{"after, to the watermark", after("ops", 240, 100), 241, 250, true},
-			{"after, default limit", after("ops", 0, 0), 1, 100, false},
-			{"after, largest limit", after("ops", 0, 1000), 1, 250, true},
-			{"before", before("ops", 10, 5), 5, 9, false},
-			{"before, to the start", before("ops", 10, 50), 1, 9, true},
-			{"before, above the watermark", before("ops", 260, 5), 246, 250, false},
-			{"newest", &historyv1.ListEventsRequest{Room: "ops", Limit: 3}, 248, 250, false},
-		} {
-			r, err := client.ListEvents(t.Context(), c.request)
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := fresh(t)
+			s := db.Open(t)
+			client := serve(t, s, persister.HistoryOptions{})
+			insertAll(t, s, storetest.Events("ops", 1, 250))
+			insertAll(t, s, storetest.Events("ops", 252, 260))
+			for _, c := range []struct {
+				name        string
+				request     *historyv1.ListEventsRequest
+				first, last int64
+				complete    bool
+			}{
+				{"after", after("ops", 10, 5), 11, 15, false},
+				{"after, to the watermark", after("ops", 240, 100), 241, 250, true},
+				{"after, default limit", after("ops", 0, 0), 1, 100, false},
+				{"after, largest limit", after("ops", 0, 1000), 1, 250, true},
+				{"before", before("ops", 10, 5), 5, 9, false},
+				{"before, to the start", before("ops", 10, 50), 1, 9, true},
+				{"before, above the watermark", before("ops", 260, 5), 246, 250, false},
+				{"newest", &historyv1.ListEventsRequest{Room: "ops", Limit: 3}, 248, 250, false},
+			} {
+				r, err := client.ListEvents(t.Context(), c.request)
+				if err != nil {
+					t.Fatalf("%s: %v", c.name, err)
+				}
+				if diff := cmp.Diff(storetest.Events("ops", c.first, c.last), received("ops", r.GetEvents())); diff != "" {
+					t.Errorf("%s: %s", c.name, diff)
+				}
+				if r.GetWatermark() != 250 || r.GetComplete() != c.complete {
+					t.Errorf("%s: watermark %d, complete %v; want 250, %v", c.name, r.GetWatermark(), r.GetComplete(), c.complete)
+				}
+			}
+			r, err := client.ListWatermarks(t.Context(), &historyv1.ListWatermarksRequest{Rooms: []string{"ops", "nobody", "ops"}})
 			if err != nil {
-				t.Fatalf("%s: %v", c.name, err)
+				t.Fatal(err)
 			}
-			if diff := cmp.Diff(storetest.Events("ops", c.first, c.last), received("ops", r.GetEvents())); diff != "" {
-				t.Errorf("%s: %s", c.name, diff)
+			if diff := cmp.Diff(map[string]int64{"ops": 250, "nobody": 0}, r.GetWatermarks()); diff != "" {
+				t.Error(diff)
 			}
-			if r.GetWatermark() != 250 || r.GetComplete() != c.complete {
-				t.Errorf("%s: watermark %d, complete %v; want 250, %v", c.name, r.GetWatermark(), r.GetComplete(), c.complete)
+			if r, err := client.ListWatermarks(t.Context(), &historyv1.ListWatermarksRequest{}); err != nil || len(r.GetWatermarks()) != 0 {
+				t.Errorf("watermarks of no rooms: %v, %v", r, err)
 			}
-		}
-		r, err := client.ListWatermarks(t.Context(), &historyv1.ListWatermarksRequest{Rooms: []string{"ops", "nobody", "ops"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(map[string]int64{"ops": 250, "nobody": 0}, r.GetWatermarks()); diff != "" {
-			t.Error(diff)
-		}
-		if r, err := client.ListWatermarks(t.Context(), &historyv1.ListWatermarksRequest{}); err != nil || len(r.GetWatermarks()) != 0 {
-			t.Errorf("watermarks of no rooms: %v, %v", r, err)
-		}
-	})
+		})
+	}
 }
 
 // The largest events there can be still make pages that a client takes with its default bounds.

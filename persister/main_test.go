@@ -25,9 +25,11 @@ func TestStoreSQLite(t *testing.T) {
 
 // postgres is a fresh database; each store on it has a pool of its own, as another process has.
 func postgres(tb testing.TB) storetest.Database {
+	tb.Helper()
 	pool, url := dbtest.Postgres(tb)
 	first := true
 	return storetest.Database{Open: func(tb testing.TB) persister.Store {
+		tb.Helper()
 		if first {
 			first = false
 			return persister.NewPostgres(pool)
@@ -38,17 +40,12 @@ func postgres(tb testing.TB) storetest.Database {
 
 // sqlite is a fresh file. One process owns it, so all stores share its connections.
 func sqlite(tb testing.TB) storetest.Database {
+	tb.Helper()
 	s := dbtest.SQLite(tb, migrations.Persister)
 	return storetest.Database{Open: func(testing.TB) persister.Store { return persister.NewSQLite(s.Writer, s.Reader) }}
 }
 
-// both runs a test on each database.
-func both(t *testing.T, run func(t *testing.T, db storetest.Database)) {
-	t.Helper()
-	for name, fresh := range map[string]func(testing.TB) storetest.Database{"postgres": postgres, "sqlite": sqlite} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			run(t, fresh(t))
-		})
-	}
+// databases are all that a test of both runs on.
+func databases() map[string]func(testing.TB) storetest.Database {
+	return map[string]func(testing.TB) storetest.Database{"postgres": postgres, "sqlite": sqlite}
 }

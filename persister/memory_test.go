@@ -3,7 +3,6 @@ package persister_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
 	"sync"
@@ -120,7 +119,7 @@ func (m *memory) Page(ctx context.Context, q persister.PageQuery) (persister.Pag
 // pass lets virtual time pass; only inside synctest.
 func pass(d time.Duration) { <-time.After(d) }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // encoded are the envelopes of events.
 func encoded(tb testing.TB, evs []events.MessageSent) [][]byte {

@@ -36,95 +36,103 @@ func (c *crashing) Insert(ctx context.Context, evs []events.MessageSent) ([]erro
 // An event is acknowledged only after its commit; what was committed but not acknowledged comes again, and is there once.
 func TestAcknowledgedMeansCommitted(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, db storetest.Database) {
-		s := &crashing{Store: db.Open(t)}
-		reader := db.Open(t)
-		p := persister.New(persister.Options{Store: s, Announce: nothing, Logger: quiet()})
-		stop := running(t, p)
-		raw := encoded(t, storetest.Events("ops", 1, 30))
-		mustFail := func(raw [][]byte, head int64) {
-			for _, err := range p.Handle(t.Context(), raw) {
-				if err == nil || events.IsPermanent(err) {
-					t.Errorf("crash answered with %v, want an error to try again", err)
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := fresh(t)
+			s := &crashing{Store: db.Open(t)}
+			reader := db.Open(t)
+			p := persister.New(persister.Options{Store: s, Announce: nothing, Logger: quiet()})
+			stop := running(t, p)
+			raw := encoded(t, storetest.Events("ops", 1, 30))
+			mustFail := func(raw [][]byte, head int64) {
+				for _, err := range p.Handle(t.Context(), raw) {
+					if err == nil || events.IsPermanent(err) {
+						t.Errorf("crash answered with %v, want an error to try again", err)
+					}
 				}
+				stored(t, reader, "ops", head)
 			}
-			stored(t, reader, "ops", head)
-		}
-		s.before = true
-		mustFail(raw[:10], 0)
-		s.before, s.after = false, true
-		mustFail(raw[:20], 20) // committed, not acknowledged
-		s.after = false
-		for i := range raw { // redelivered, one by one: each is visible to others as soon as it is answered
-			if err := errors.Join(p.Handle(t.Context(), raw[i:i+1])...); err != nil {
-				t.Fatal(err)
+			s.before = true
+			mustFail(raw[:10], 0)
+			s.before, s.after = false, true
+			mustFail(raw[:20], 20) // committed, not acknowledged
+			s.after = false
+			for i := range raw { // redelivered, one by one: each is visible to others as soon as it is answered
+				if err := errors.Join(p.Handle(t.Context(), raw[i:i+1])...); err != nil {
+					t.Fatal(err)
+				}
+				stored(t, reader, "ops", max(20, int64(i+1)))
 			}
-			stored(t, reader, "ops", max(20, int64(i+1)))
-		}
-		stop()
-		stored(t, reader, "ops", 30)
-	})
+			stop()
+			stored(t, reader, "ops", 30)
+		})
+	}
 }
 
 // Two persisters on one database take the odd and the even seqs in tiny batches. Whichever commits last, the head is
 // announced, and nothing is ever announced that is not stored without a hole.
 func TestTwoPersistersAnnounceTheHead(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, db storetest.Database) {
-		const head, rooms = 300, 3
-		reader := db.Open(t)
-		var h heard
-		announce := func(ctx context.Context, m events.MessagesStored) error {
-			for room, mark := range m.Rooms {
-				page, err := reader.Page(ctx, persister.PageQuery{Room: room, After: mark - 1, Limit: 1, MaxBytes: 1})
-				if err != nil {
-					return err
-				}
-				if page.Watermark < mark {
-					t.Errorf("%s: announced %d, stored up to %d", room, mark, page.Watermark)
-				}
-			}
-			return h.announce(ctx, m)
-		}
-		start := make(chan struct{})
-		var wg sync.WaitGroup
-		for w := range 2 {
-			// Announcements without a pause, so that there are as many races as can be.
-			p := persister.New(persister.Options{Store: db.Open(t), Announce: announce, Logger: quiet(), AnnounceEvery: 1})
-			stop := running(t, p)
-			var handlers sync.WaitGroup
-			for room := range rooms {
-				var mine []events.MessageSent
-				for seq := int64(1 + w); seq <= head; seq += 2 {
-					mine = append(mine, storetest.Event(fmt.Sprintf("room%d", room), seq))
-				}
-				raw := encoded(t, mine)
-				handlers.Go(func() {
-					<-start
-					for len(raw) > 0 {
-						n := min(3, len(raw))
-						if err := errors.Join(p.Handle(t.Context(), raw[:n])...); err != nil {
-							t.Error(err)
-						}
-						raw = raw[n:]
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := fresh(t)
+			const head, rooms = 300, 3
+			reader := db.Open(t)
+			var h heard
+			announce := func(ctx context.Context, m events.MessagesStored) error {
+				for room, mark := range m.Rooms {
+					page, err := reader.Page(ctx, persister.PageQuery{Room: room, After: mark - 1, Limit: 1, MaxBytes: 1})
+					if err != nil {
+						return err
 					}
+					if page.Watermark < mark {
+						t.Errorf("%s: announced %d, stored up to %d", room, mark, page.Watermark)
+					}
+				}
+				return h.announce(ctx, m)
+			}
+			start := make(chan struct{})
+			var wg sync.WaitGroup
+			for w := range 2 {
+				// Announcements without a pause, so that there are as many races as can be.
+				p := persister.New(persister.Options{Store: db.Open(t), Announce: announce, Logger: quiet(), AnnounceEvery: 1})
+				stop := running(t, p)
+				var handlers sync.WaitGroup
+				for room := range rooms {
+					var mine []events.MessageSent
+					for seq := int64(1 + w); seq <= head; seq += 2 {
+						mine = append(mine, storetest.Event(fmt.Sprintf("room%d", room), seq))
+					}
+					raw := encoded(t, mine)
+					handlers.Go(func() {
+						<-start
+						for len(raw) > 0 {
+							n := min(3, len(raw))
+							if err := errors.Join(p.Handle(t.Context(), raw[:n])...); err != nil {
+								t.Error(err)
+							}
+							raw = raw[n:]
+						}
+					})
+				}
+				wg.Go(func() {
+					handlers.Wait()
+					stop()
 				})
 			}
-			wg.Go(func() {
-				handlers.Wait()
-				stop()
-			})
-		}
-		close(start)
-		wg.Wait()
-		for room := range rooms {
-			name := fmt.Sprintf("room%d", room)
-			if mark, _ := h.last(name); mark != head {
-				t.Errorf("%s: announced %d at the end, want %d", name, mark, head)
+			close(start)
+			wg.Wait()
+			for room := range rooms {
+				name := fmt.Sprintf("room%d", room)
+				if mark, _ := h.last(name); mark != head {
+					t.Errorf("%s: announced %d at the end, want %d", name, mark, head)
+				}
+				stored(t, reader, name, head)
 			}
-			stored(t, reader, name, head)
-		}
-	})
+		})
+	}
 }
 
 // The database itself refuses a row, for a reason that no check knew.
@@ -136,6 +144,7 @@ func TestRowThatTheDatabaseRefusesFailsAlone(t *testing.T) {
 		batch[i].From = "refused"
 	}
 	run := func(t *testing.T, s persister.Store) {
+		t.Helper()
 		errs, err := s.Insert(t.Context(), batch)
 		if err != nil {
 			t.Fatal(err)

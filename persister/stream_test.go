@@ -42,62 +42,70 @@ func follow(ctx context.Context, client historyv1.HistoryServiceClient, room str
 // the poll is too slow to help.
 func TestStreamFollows(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, db storetest.Database) {
-		const head = 600
-		s := db.Open(t)
-		p := persister.New(persister.Options{Store: s, Announce: nothing, Logger: quiet(), AnnounceEvery: time.Millisecond})
-		stop := running(t, p)
-		defer stop()
-		client := serve(t, s, persister.HistoryOptions{Watch: p.Watch, Poll: time.Hour})
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		var readers sync.WaitGroup
-		read := func(after int64) {
-			readers.Go(func() {
-				if err := follow(ctx, client, "ops", after, head); err != nil {
-					t.Errorf("stream after %d: %v", after, err)
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := fresh(t)
+			const head = 600
+			s := db.Open(t)
+			p := persister.New(persister.Options{Store: s, Announce: nothing, Logger: quiet(), AnnounceEvery: time.Millisecond})
+			stop := running(t, p)
+			defer stop()
+			client := serve(t, s, persister.HistoryOptions{Watch: p.Watch, Poll: time.Hour})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var readers sync.WaitGroup
+			read := func(after int64) {
+				readers.Go(func() {
+					if err := follow(ctx, client, "ops", after, head); err != nil {
+						t.Errorf("stream after %d: %v", after, err)
+					}
+				})
+			}
+			read(0)
+			read(400) // above what is there
+			raw := encoded(t, storetest.Events("ops", 1, head))
+			for i := 0; i < head; i += 10 {
+				if err := errors.Join(p.Handle(ctx, raw[i:i+10])...); err != nil {
+					t.Fatal(err)
 				}
-			})
-		}
-		read(0)
-		read(400) // above what is there
-		raw := encoded(t, storetest.Events("ops", 1, head))
-		for i := 0; i < head; i += 10 {
-			if err := errors.Join(p.Handle(ctx, raw[i:i+10])...); err != nil {
-				t.Fatal(err)
+				if i%200 == 0 {
+					read(0)
+					read(int64(i))
+				}
 			}
-			if i%200 == 0 {
-				read(0)
-				read(int64(i))
-			}
-		}
-		read(0)
-		readers.Wait()
-	})
+			read(0)
+			readers.Wait()
+		})
+	}
 }
 
 // What another process stored is found by the poll.
 func TestStreamSeesWhatOthersStored(t *testing.T) {
 	t.Parallel()
-	both(t, func(t *testing.T, db storetest.Database) {
-		client := serve(t, db.Open(t), persister.HistoryOptions{Poll: 5 * time.Millisecond})
-		other := db.Open(t)
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		defer cancel()
-		stream, err := client.StreamEvents(ctx, &historyv1.StreamEventsRequest{Room: "ops"})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if r, err := stream.Recv(); err != nil || len(r.GetEvents()) != 0 || r.GetWatermark() != 0 {
-			t.Fatalf("first answer: %v, %v; want it empty, at once", r, err)
-		}
-		for seq := int64(1); seq <= 3; seq++ {
-			insertAll(t, other, storetest.Events("ops", seq, seq))
-			if r, err := stream.Recv(); err != nil || len(r.GetEvents()) != 1 || r.GetEvents()[0].GetSeq() != seq {
-				t.Fatalf("%v, %v; want event %d", r, err, seq)
+	for name, fresh := range databases() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			db := fresh(t)
+			client := serve(t, db.Open(t), persister.HistoryOptions{Poll: 5 * time.Millisecond})
+			other := db.Open(t)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			stream, err := client.StreamEvents(ctx, &historyv1.StreamEventsRequest{Room: "ops"})
+			if err != nil {
+				t.Fatal(err)
 			}
-		}
-	})
+			if r, err := stream.Recv(); err != nil || len(r.GetEvents()) != 0 || r.GetWatermark() != 0 {
+				t.Fatalf("first answer: %v, %v; want it empty, at once", r, err)
+			}
+			for seq := int64(1); seq <= 3; seq++ {
+				insertAll(t, other, storetest.Events("ops", seq, seq))
+				if r, err := stream.Recv(); err != nil || len(r.GetEvents()) != 1 || r.GetEvents()[0].GetSeq() != seq {
+					t.Fatalf("%v, %v; want event %d", r, err, seq)
+				}
+			}
+		})
+	}
 }
 
 // One who does not read holds up neither others, on the same connection too, nor the storing, nor the end of the server.
