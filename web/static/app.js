@@ -101,6 +101,7 @@ function begin(name) {
 function end() {
   chat.end();
   chat = current = null;
+  forget();
   timeline.show(null, null);
 }
 
@@ -143,6 +144,7 @@ function openRoom(name) {
 
 // showRoom shows the current room from scratch, with what was unread marked.
 function showRoom() {
+  forget();
   timeline.show(current, current && readMark(current));
   if (current) timeline.unsent(chat.unsent(current.name));
   showPeople();
@@ -172,7 +174,10 @@ $("leave").addEventListener("click", () => {
   route();
 });
 
-// What the chat tells.
+// What the chat tells. A busy room tells hundreds of things a second: they are gathered, and shown some sixty times a
+// second (four times in a hidden page, whose title still counts).
+
+const due = { events: [], live: false, entries: false, stored: false, people: false, timer: 0 };
 
 function tell(what, room, detail) {
   const here = room !== undefined && room !== null && (room === current || room === current?.name);
@@ -180,30 +185,26 @@ function tell(what, room, detail) {
     case "state":
       if (chat.state.phase === "open" && timeline.problem) timeline.busy(false);
       return showState(chat, { onStopped: stopped });
-    case "rooms":
-      return showRooms();
     case "reset":
-      if (here) showRoom();
-      return;
+      return here ? showRoom() : schedule();
     case "events":
       for (const e of detail.events) typing.get(room.name)?.delete(e.from);
-      if (here) {
-        timeline.append(detail.events);
-        if (detail.live) announce(detail.events);
-        showTyping();
-        loadOlder();
-      }
       countOwn(room, detail.events);
-      return showRooms();
+      if (here) {
+        due.events.push(...detail.events);
+        due.live ||= detail.live;
+      }
+      return schedule();
     case "stored":
-      return here && timeline.stored();
+      due.stored ||= here;
+      return schedule();
     case "outbox":
-      if (here) timeline.unsent(chat.unsent(room));
-      return;
+      due.entries ||= here;
+      return schedule();
     case "members":
       if (readMark(room) === null) setReadMark(room, room.head);
-      if (here) showPeople();
-      return showRooms();
+      due.people ||= here;
+      return schedule();
     case "typing":
       if (!typing.has(room.name)) typing.set(room.name, new Map());
       typing.get(room.name).set(detail.from, Date.now() + TYPING_SHOWN_MS);
@@ -211,8 +212,36 @@ function tell(what, room, detail) {
     case "error":
       if (!room) return toast(detail.message);
       if (here && room.error) toast(`#${room.name}: ${room.error}`);
-      return showRooms();
+      return schedule();
+    case "rooms":
+      return schedule();
   }
+}
+
+function schedule() {
+  due.timer ||= setTimeout(flush, document.hidden ? 250 : 16);
+}
+
+// forget drops what was gathered, because all of it is about to be shown anew.
+function forget() {
+  clearTimeout(due.timer);
+  Object.assign(due, { events: [], live: false, entries: false, stored: false, people: false, timer: 0 });
+}
+
+function flush() {
+  if (!chat) return forget();
+  const { events, live, entries, stored, people } = due;
+  forget();
+  if (events.length > 0) timeline.append(events);
+  // After the events, so that a message goes from the queue into the log in one step.
+  if (entries && current) timeline.unsent(chat.unsent(current.name));
+  if (stored) timeline.stored();
+  if (people) showPeople();
+  showRooms();
+  if (events.length === 0) return;
+  if (live) announce(events);
+  showTyping();
+  loadOlder();
 }
 
 function stopped(state) {
@@ -264,6 +293,7 @@ async function loadOlder(asked = false) {
   try {
     const events = await chat.older(room.name);
     if (room !== current) return;
+    flush();
     timeline.busy(false);
     if (events.length > 0) timeline.prepend(events);
     if (timeline.wantsOlder && events.length > 0) loadOlder();

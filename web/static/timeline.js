@@ -54,20 +54,17 @@ export class Timeline {
   }
 
   append(events) {
-    this.#insert(events, null);
-    this.#top();
-    if (this.stick) {
-      const gone = this.room.events.length > MOST ? this.room.events.slice(0, -KEEP) : [];
-      if (gone.length > 0) {
-        this.room.trim(KEEP);
-        for (const e of gone) this.#forget(e.seq);
-        this.#refresh(this.room.events[0]);
-        this.#top();
-      }
-      this.toEnd();
-    } else {
-      this.#missed(this.missed + events.filter((e) => e.from !== this.calls.user()).length);
+    const many = this.stick && this.room.events.length > MOST;
+    if (many) {
+      for (const e of this.room.events.slice(0, -KEEP)) this.#forget(e.seq);
+      this.room.trim(KEEP);
+      events = events.filter((e) => e.seq >= this.room.first);
     }
+    this.#insert(events, null);
+    if (many) this.#refresh(this.room.events[0]);
+    this.#top();
+    if (this.stick) this.toEnd();
+    else this.#missed(this.missed + events.filter((e) => e.from !== this.calls.user()).length);
   }
 
   prepend(events) {
