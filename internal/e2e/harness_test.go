@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -21,7 +22,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-// program is the binary under test, built with the race detector.
+// program is the binary under test, built with the race detector unless it is measured.
 var program string
 
 func TestMain(m *testing.M) {
@@ -31,7 +32,12 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = filepath.Join(dir, "gochat")
-	build := exec.Command("go", "build", "-race", "-o", program, "github.com/rafaeldepontes/go-chat/cmd/gochat")
+	flag.Parse()
+	args := []string{"build", "-o", program}
+	if flag.Lookup("test.bench").Value.String() == "" {
+		args = append(args, "-race")
+	}
+	build := exec.Command("go", append(args, "github.com/rafaeldepontes/go-chat/cmd/gochat")...)
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the program:", err)
