@@ -24,10 +24,13 @@ var _ Store = Postgres{}
 // planByIndex leaves the planner only walks along an index, for the statement that follows in the same implicit transaction.
 // The table swings between empty and millions of rows faster than its statistics, so that a plan made for a small table
 // would read a large one from end to end. It also makes writers lock rows in the order of their arrays, which are sorted:
-// with a hash join, two relays that mark the same window deadlock.
+// with a hash join, two relays that mark the same window deadlock. What is "off" costs 10^10 where it cannot be avoided,
+// which would start the JIT compiler, for a second; so that is off as well.
 const planByIndex = `
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan', 'off', true),
-       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+       set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+       set_config('enable_sort', 'off', true), set_config('max_parallel_workers_per_gather', '0', true),
+       set_config('jit', 'off', true)`
 
 // exec runs one statement by index and returns how many rows it changed.
 func (s Postgres) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
@@ -51,8 +54,9 @@ func query[T any](ctx context.Context, s Postgres, scan pgx.RowToFunc[T], query 
 	return out, s.Pool.SendBatch(ctx, b).Close()
 }
 
-// fetchPostgres has a branch for each shard, so that the planner merges the branches of the partial index in the order of
-// id and stops at the limit. "shard = ANY" would sort the whole backlog for every window.
+// fetchPostgres has a branch for each shard, each in the order of id by itself, so that the planner merges them and stops at
+// the limit. Without the inner ORDER BY it sorts the whole backlog for every window, and so it does with "shard = ANY":
+// 2.6 s instead of 2 ms with 500,000 rows waiting.
 func fetchPostgres(shards int) string {
 	var b strings.Builder
 	b.WriteString(`
@@ -61,10 +65,11 @@ SELECT shard, key, seq, payload FROM (
     FROM (SELECT * FROM (`)
 	for i := range shards {
 		if i > 0 {
-			b.WriteString(` UNION ALL `)
+			b.WriteString(` UNION ALL`)
 		}
 		b.WriteString(`
-        SELECT id, shard, key, seq, payload FROM chatroom.outbox WHERE published_at IS NULL AND shard = $` + strconv.Itoa(i+3))
+        (SELECT id, shard, key, seq, payload FROM chatroom.outbox
+         WHERE published_at IS NULL AND shard = $` + strconv.Itoa(i+3) + ` ORDER BY id LIMIT $1)`)
 	}
 	b.WriteString(`) s ORDER BY id LIMIT $1) o) w
 WHERE before < $2 ORDER BY id`)

@@ -160,17 +160,34 @@ func (s SQLite) Republish(ctx context.Context, key string, after int64, limit in
 	return s.exec(ctx, "republish outbox rows of "+key, republishSQLite, key, after, limit)
 }
 
+// statsSQLite looks up the oldest row shard by shard, each the first entry of the partial index, as statsPostgres does.
 const statsSQLite = `
-SELECT (SELECT count(*) FROM outbox WHERE published_at IS NULL),
-       (SELECT count(*) FROM outbox),
-       coalesce(` + sqliteNow + ` - (SELECT min(created_at) FROM outbox WHERE published_at IS NULL), 0)`
+WITH RECURSIVE shards(shard) AS (
+    SELECT min(shard) FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL
+    UNION ALL
+    SELECT (SELECT min(o.shard) FROM outbox AS o INDEXED BY outbox_unpublished WHERE o.published_at IS NULL AND o.shard > s.shard)
+    FROM shards AS s WHERE s.shard IS NOT NULL
+), oldest(id) AS (
+    SELECT (SELECT o.id FROM outbox AS o INDEXED BY outbox_unpublished
+            WHERE o.published_at IS NULL AND o.shard = s.shard ORDER BY o.id LIMIT 1)
+    FROM shards AS s
+)
+SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL LIMIT ?1)),
+       (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?1)),
+       coalesce((SELECT max(id) - min(id) + 1 FROM outbox), 0),
+       coalesce(` + sqliteNow + ` - (SELECT min(created_at) FROM outbox WHERE id IN (SELECT id FROM oldest)), 0)`
 
-// Stats implements [Store]. All counts are exact.
+// Stats implements [Store]. Above StatsExact the span of ids is the estimate of all rows, and unpublished ones are not told
+// beyond it.
 func (s SQLite) Stats(ctx context.Context) (Stats, error) {
 	var st Stats
-	var micros int64
-	if err := s.reader().QueryRowContext(ctx, statsSQLite).Scan(&st.Unpublished, &st.Unstored, &micros); err != nil {
+	var span, micros int64
+	err := s.reader().QueryRowContext(ctx, statsSQLite, StatsExact).Scan(&st.Unpublished, &st.Unstored, &span, &micros)
+	if err != nil {
 		return Stats{}, fmt.Errorf("count outbox: %w", err)
+	}
+	if st.Unstored == StatsExact {
+		st.Unstored = max(span, StatsExact)
 	}
 	st.Oldest = max(0, time.Duration(micros)*time.Microsecond)
 	return st, nil

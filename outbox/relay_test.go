@@ -1,0 +1,284 @@
+package outbox_test
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/outbox"
+	"github.com/rafaeldepontes/go-chat/outbox/outboxtest"
+)
+
+// virtual runs a test of the relay's timing in virtual time, on a store in memory, with a relay that runs.
+func virtual(t *testing.T, tune func(*outbox.Options), test func(*testing.T, *outboxtest.Memory, *outbox.Relay)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		m := outboxtest.NewMemory()
+		o := outbox.Options{Store: m, Owner: "a", Shards: outboxtest.Shards}
+		if tune != nil {
+			tune(&o)
+		}
+		r, err := outbox.NewRelay(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		synctest.Wait()
+		test(t, m, r)
+		cancel()
+		if err := <-done; err != nil { // the bubble itself fails if a goroutine is left
+			t.Errorf("Run: got %v, want nil", err)
+		}
+	})
+}
+
+func appendRows(t *testing.T, m *outboxtest.Memory, key string, from, to int64) {
+	t.Helper()
+	var rows []outbox.Row
+	for seq := from; seq <= to; seq++ {
+		rows = append(rows, outbox.Row{Shard: outbox.ShardOf(key, outboxtest.Shards), Key: key, Seq: seq})
+	}
+	if err := m.Append(t.Context(), rows); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// next returns the next window, and how long it took.
+func next(t *testing.T, r *outbox.Relay) (outbox.Window, time.Duration) {
+	t.Helper()
+	began := time.Now()
+	w, err := r.Next(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, time.Since(began)
+}
+
+func wantTook(t *testing.T, what string, got, want time.Duration) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: took %v, want %v", what, got, want)
+	}
+}
+
+func TestFailedBacksOffFrom100MillisecondsTo5Seconds(t *testing.T) {
+	t.Parallel()
+	virtual(t, nil, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		appendRows(t, m, "a", 1, 3)
+		first, _ := next(t, r)
+		for _, ms := range []time.Duration{100, 200, 400, 800, 1600, 3200, 5000, 5000} {
+			r.Failed(first, errors.New("the broker is away"))
+			again, took := next(t, r)
+			wantTook(t, "the same rows again", took, ms*time.Millisecond)
+			if len(again.Rows) != len(first.Rows) {
+				t.Errorf("rows: got %d, want %d", len(again.Rows), len(first.Rows))
+			}
+		}
+		if err := r.Done(t.Context(), first); err != nil {
+			t.Fatal(err)
+		}
+		appendRows(t, m, "a", 4, 4)
+		w, took := next(t, r)
+		wantTook(t, "after success", took, 0)
+		r.Failed(w, errors.New("again"))
+		_, took = next(t, r)
+		wantTook(t, "the first failure after success", took, 100*time.Millisecond)
+	})
+}
+
+func TestWakeUpNeedsNoPollAndPollNeedsNoWakeUp(t *testing.T) {
+	t.Parallel()
+	virtual(t, nil, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		// The token of the first lease is taken by an empty fetch, and the next one waits.
+		time.AfterFunc(300*time.Millisecond, func() {
+			appendRows(t, m, "a", 1, 1)
+			r.Wake()
+			r.Wake()
+		})
+		w, took := next(t, r)
+		wantTook(t, "woken", took, 300*time.Millisecond)
+		if err := r.Done(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		time.AfterFunc(300*time.Millisecond, func() { appendRows(t, m, "b", 1, 1) })
+		_, took = next(t, r)
+		if took > outbox.DefaultPoll {
+			t.Errorf("polled: took %v, want at most %v", took, outbox.DefaultPoll)
+		}
+	})
+}
+
+func TestDatabaseErrorsAreRetried(t *testing.T) {
+	t.Parallel()
+	virtual(t, nil, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		appendRows(t, m, "a", 1, 1)
+		m.FailWith(func(string) error { return errors.New("the database is away") })
+		time.AfterFunc(2*time.Second, func() { m.FailWith(nil) })
+		w, took := next(t, r)
+		wantTook(t, "fetch", took, 3100*time.Millisecond) // 100 + 200 + 400 + 800 + 1600 ms
+		m.FailWith(func(string) error { return errors.New("away again") })
+		time.AfterFunc(time.Second, func() { m.FailWith(nil) })
+		if err := r.Done(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		if st, _ := m.Stats(t.Context()); st.Unpublished != 0 {
+			t.Errorf("unpublished: got %d, want 0", st.Unpublished)
+		}
+	})
+}
+
+// A relay that cannot renew stops handing out rows when its lease ends, since another may have the shards.
+func TestLeaseThatIsNotRenewedEndsWindows(t *testing.T) {
+	t.Parallel()
+	virtual(t, nil, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		m.FailWith(func(method string) error {
+			if method == "Lease" {
+				return errors.New("no lease")
+			}
+			return nil
+		})
+		<-time.After(outbox.DefaultLeaseTTL) // virtual
+		appendRows(t, m, "a", 1, 1)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if w, err := r.Next(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("Next without a lease: got %v, %v", w, err)
+		}
+		m.FailWith(nil)
+		next(t, r)
+	})
+}
+
+// The consumer is reachable and has a hole: the rows above it come again after RepublishAfter, so many a sweep.
+func TestSweepRepublishesBoundedRows(t *testing.T) {
+	t.Parallel()
+	asked := 0
+	tune := func(o *outbox.Options) {
+		o.Watermarks = func(_ context.Context, keys []string) (map[string]int64, error) {
+			asked++
+			return map[string]int64{}, nil
+		}
+	}
+	virtual(t, tune, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		appendRows(t, m, "a", 1, outbox.SweepRows+10)
+		published := time.Now()
+		for left := outbox.SweepRows + 10; left > 0; {
+			w, _ := next(t, r)
+			left -= len(w.Rows)
+			if err := r.Done(t.Context(), w); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, _ := next(t, r)
+		if d := time.Since(published); d < outbox.DefaultRepublishAfter || d > 2*outbox.DefaultRepublishAfter {
+			t.Errorf("rows came again after %v, want %v to twice that", d, outbox.DefaultRepublishAfter)
+		}
+		if w.Rows[0].Seq != 1 || !slices.IsSortedFunc(w.Rows, func(a, b outbox.Row) int { return int(a.Seq - b.Seq) }) {
+			t.Errorf("rows: got %d first, want 1, in order", w.Rows[0].Seq)
+		}
+		if st, _ := m.Stats(t.Context()); st.Unpublished != outbox.SweepRows {
+			t.Errorf("made to wait again: got %d, want %d", st.Unpublished, outbox.SweepRows)
+		}
+		if asked == 0 {
+			t.Error("the watermarks were not asked first")
+		}
+	})
+}
+
+// While nobody can say what is stored, nothing is published again: the queue may hold it all.
+func TestSweepWaitsWhileWatermarksFail(t *testing.T) {
+	t.Parallel()
+	var down atomic.Bool
+	down.Store(true)
+	tune := func(o *outbox.Options) {
+		o.Watermarks = func(context.Context, []string) (map[string]int64, error) {
+			if down.Load() {
+				return nil, errors.New("the persister is away")
+			}
+			return map[string]int64{"a": 2}, nil
+		}
+	}
+	virtual(t, tune, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		appendRows(t, m, "a", 1, 4)
+		w, _ := next(t, r)
+		if err := r.Done(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(10 * outbox.DefaultRepublishAfter) // virtual
+		if st, _ := m.Stats(t.Context()); st.Unpublished != 0 || st.Unstored != 4 {
+			t.Errorf("while it fails: got %+v, want 4 published rows", st)
+		}
+		down.Store(false)
+		again, _ := next(t, r)
+		if len(again.Rows) != 2 || again.Rows[0].Seq != 3 {
+			t.Errorf("rows: got %v, want 3 and 4", again.Rows)
+		}
+	})
+}
+
+// A consumer that is late and moves is not given the same again.
+func TestSweepSparesAConsumerThatMoves(t *testing.T) {
+	t.Parallel()
+	var mark atomic.Int64
+	tune := func(o *outbox.Options) {
+		o.Watermarks = func(context.Context, []string) (map[string]int64, error) {
+			return map[string]int64{"a": mark.Add(1)}, nil
+		}
+	}
+	virtual(t, tune, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		appendRows(t, m, "a", 1, 100)
+		w, _ := next(t, r)
+		if err := r.Done(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		<-time.After(5 * outbox.DefaultRepublishAfter) // virtual
+		if n := m.Calls("Republish"); n != 0 {
+			t.Errorf("Republish: got %d calls, want 0", n)
+		}
+	})
+}
+
+func TestStoredNeverBlocksAndSurvivesAnOutage(t *testing.T) {
+	t.Parallel()
+	virtual(t, nil, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		appendRows(t, m, "a", 1, 10)
+		m.FailWith(func(method string) error {
+			if method == "Remove" {
+				return errors.New("the database is away")
+			}
+			return nil
+		})
+		for mark := range int64(10) {
+			r.Stored(map[string]int64{"a": mark + 1, "b": mark})
+		}
+		<-time.After(time.Second) // virtual
+		m.FailWith(nil)
+		<-time.After(5 * time.Second) // virtual
+		if st, _ := m.Stats(t.Context()); st.Unstored != 0 {
+			t.Errorf("unstored: got %d, want 0", st.Unstored)
+		}
+	})
+}
+
+func TestCancellationEndsNextAndRun(t *testing.T) {
+	t.Parallel()
+	virtual(t, nil, func(t *testing.T, _ *outboxtest.Memory, r *outbox.Relay) {
+		ctx, cancel := context.WithCancel(t.Context())
+		got := make(chan error, 1)
+		go func() {
+			_, err := r.Next(ctx)
+			got <- err
+		}()
+		synctest.Wait()
+		cancel()
+		if err := <-got; !errors.Is(err, context.Canceled) {
+			t.Errorf("Next: got %v, want context.Canceled", err)
+		}
+	})
+}
