@@ -21,7 +21,7 @@ type owner struct {
 // unprivileged finds the user for a server: nil unless we are root, else the first of names that exists, else nobody.
 func unprivileged(names ...string) (*owner, error) {
 	if os.Geteuid() != 0 {
-		return nil, nil //nolint:nilnil // no owner is the ordinary case, and every method takes it
+		return nil, nil // the ordinary case; every method takes a nil owner
 	}
 	for _, name := range append(names, "nobody") {
 		u, err := user.Lookup(name)
