@@ -42,17 +42,17 @@ func TestEventsAreHandedOnInOrderOverGapsDuplicatesAndReconnects(t *testing.T) {
 		t.Fatalf("first join: got %+v", j)
 	}
 	p.joined(j, 60)
-	p.events("ops", 11, 12, 13)
-	p.events("ops", 12, 13, 14) // duplicates
-	p.events("ops", 17, 15)     // a hole, and a late one that fills nothing
+	p.events(11, 12, 13)
+	p.events(12, 13, 14) // duplicates
+	p.events(17, 15)     // a hole, and a late one that fills nothing
 	wantSeqs(t, ch, 11, 14)
 	j = p.expect(frame.TypeJoin)
 	if j.After == nil || *j.After != 14 || j.Epoch != "e1" {
 		t.Fatalf("join after the hole: got %+v, want after 14 of e1", j)
 	}
-	p.events("ops", 18) // of the stream before
+	p.events(18) // of the stream before
 	p.joined(j, 60)
-	p.events("ops", 15, 16, 17)
+	p.events(15, 16, 17)
 	wantSeqs(t, ch, 15, 17)
 	p.cut()
 
@@ -62,7 +62,7 @@ func TestEventsAreHandedOnInOrderOverGapsDuplicatesAndReconnects(t *testing.T) {
 		t.Fatalf("join after the reconnect: got %+v, want after 17", j)
 	}
 	p.joined(j, 60)
-	p.events("ops", 16, 17, 18)
+	p.events(16, 17, 18)
 	wantSeqs(t, ch, 18, 18)
 	p.sendf(`{"type":"heads","rooms":{"ops":18,"other":7}}`)
 	p.sendf(`{"type":"heads","rooms":{"ops":19}}`) // in the middle of a replay: one heartbeat of grace
@@ -72,7 +72,7 @@ func TestEventsAreHandedOnInOrderOverGapsDuplicatesAndReconnects(t *testing.T) {
 		t.Fatalf("join after heads: got after %d, want 18", *j.After)
 	}
 	p.joined(j, 19)
-	p.events("ops", 19)
+	p.events(19)
 	wantSeqs(t, ch, 19, 19)
 }
 
@@ -84,13 +84,13 @@ func TestHoleAtTheStartIsSeen(t *testing.T) {
 	mustJoin(t, c, "ops", nil)
 	p := s.accept(time.Minute)
 	p.joined(p.expect(frame.TypeJoin), 60)
-	p.events("ops", 13)
+	p.events(13)
 	j := p.expect(frame.TypeJoin)
 	if j.After == nil || *j.After != 10 {
 		t.Fatalf("got %+v, want after 10", j)
 	}
 	p.joined(j, 60)
-	p.events("ops", 11, 12, 13)
+	p.events(11, 12, 13)
 	wantSeqs(t, ch, 11, 13)
 }
 
@@ -116,7 +116,7 @@ func TestServerThatAlwaysLeavesAHoleIsNotAskedInACircle(t *testing.T) {
 				t.Fatal("the client joins in a circle")
 			}
 			p.joined(f, 60)
-			p.events("ops", 1000)
+			p.events(1000)
 		}
 		if got := receive(t, failed); got != n {
 			t.Errorf("failed connections: got %d, want %d: the backoff must grow", got, n)
@@ -142,7 +142,7 @@ func TestResetAndNewEpochAreTold(t *testing.T) {
 	p := s.accept(time.Minute)
 	j := p.expect(frame.TypeJoin)
 	p.sendf(`{"type":"joined","id":%q,"room":"ops","epoch":"e1","head":3,"stored":3,"reset":true,"members":[]}`, j.ID)
-	p.events("ops", 1, 2, 3)
+	p.events(1, 2, 3)
 	if got := receive(t, told); !got.Reset || got.Head != 3 {
 		t.Errorf("joined: got %+v, want a reset", got)
 	}
@@ -152,7 +152,7 @@ func TestResetAndNewEpochAreTold(t *testing.T) {
 	p = s.accept(time.Minute)
 	j = p.expect(frame.TypeJoin)
 	p.sendf(`{"type":"joined","id":%q,"room":"ops","epoch":"e2","head":2,"stored":2,"members":[]}`, j.ID)
-	p.events("ops", 1, 2)
+	p.events(1, 2)
 	if got := receive(t, told); !got.Reset || got.Epoch != "e2" {
 		t.Errorf("joined: got %+v, want a reset by epoch", got)
 	}

@@ -20,7 +20,7 @@ const (
 	partingTimeout   = time.Second      // for a polite close
 	maxServerFrame   = 8 << 20
 
-	heartbeatMin, heartbeatMax = 50 * time.Millisecond, 10 * time.Minute
+	shortestHeartbeat, longestHeartbeat = 50 * time.Millisecond, 10 * time.Minute
 )
 
 var (

@@ -59,9 +59,9 @@ func (k *conn) handleWelcome(b []byte) error {
 	}
 	heartbeat := 25 * time.Second
 	if w.HeartbeatMS > 0 {
-		heartbeat = time.Duration(min(w.HeartbeatMS, heartbeatMax.Milliseconds())) * time.Millisecond
+		heartbeat = time.Duration(min(w.HeartbeatMS, longestHeartbeat.Milliseconds())) * time.Millisecond
 	}
-	k.silence = 2 * max(heartbeat, heartbeatMin)
+	k.silence = 2 * max(heartbeat, shortestHeartbeat)
 	k.welcomed = time.Now()
 	c := k.c
 	c.mu.Lock()

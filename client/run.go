@@ -111,6 +111,9 @@ func (c *Client) dial(ctx context.Context) (*websocket.Conn, ending) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	conn, resp, err := c.dialer.DialContext(ctx, c.url, nil)
+	if resp != nil {
+		defer func() { _ = resp.Body.Close() }() // of a failed handshake; it is in memory
+	}
 	if err == nil {
 		return conn, ending{}
 	}

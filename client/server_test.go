@@ -125,9 +125,10 @@ func (p *peer) joined(j frame.Client, head int64) {
 	p.sendf(`{"type":"joined","id":%q,"room":%q,"epoch":"e1","head":%d,"stored":0,"members":["ann"],"count":1}`, j.ID, j.Room, head)
 }
 
-func (p *peer) events(room string, seqs ...int64) {
+// events sends messages of bob in the room ops.
+func (p *peer) events(seqs ...int64) {
 	p.tb.Helper()
-	f := frame.Events{Type: frame.TypeEvents, Room: room}
+	f := frame.Events{Type: frame.TypeEvents, Room: "ops"}
 	for _, n := range seqs {
 		f.Events = append(f.Events, frame.Event{Seq: n, Kind: "message", ID: fmt.Sprint("m", n), From: "bob", Text: fmt.Sprint("text ", n)})
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -34,6 +35,8 @@ type sender struct {
 	accepted, earlier, refused int
 	progress                   io.Writer // nil: none
 	told                       time.Time
+
+	away atomic.Bool // there is no connection
 }
 
 // onWay is a message that was given to the client.
@@ -63,7 +66,12 @@ func runSend(parent context.Context, std stdio, cfg sendConfig) error {
 	}
 	o := cfg.options("send")
 	o.InFlight = cfg.inFlight
-	o.OnState = tellStates(func(line string) { s.endProgress(); fmt.Fprintln(std.err, line) }, cfg.server)
+	tell := tellStates(func(line string) { s.endProgress(); fmt.Fprintln(std.err, line) }, cfg.server)
+	o.OnState = func(st client.State) {
+		s.away.Store(!st.Connected)
+		tell(st)
+	}
+	s.away.Store(true)
 	if s.client, err = client.New(o); err != nil {
 		return err
 	}
@@ -325,6 +333,10 @@ func (s *sender) verdict(parent context.Context, err error) error {
 		return s.readErr
 	case err != nil && parent.Err() != nil:
 		return errors.New("interrupted")
+	case errors.Is(err, errAway) && s.away.Load():
+		return fmt.Errorf("%s was not reached within %s", serverName(s.cfg.server), s.cfg.timeout)
+	case errors.Is(err, errAway):
+		return fmt.Errorf("%s did not answer within %s", serverName(s.cfg.server), s.cfg.timeout)
 	case err != nil:
 		return err
 	case closeErr != nil:

@@ -81,7 +81,7 @@ func runTail(parent context.Context, std stdio, cfg tailConfig) error {
 			fmt.Fprintf(std.err, "the server does not know the place asked for; the last messages up to #%d follow\n", j.Head)
 		}
 	}
-	print := func(seq int64, line []byte) {
+	show := func(seq int64, line []byte) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -100,10 +100,10 @@ func runTail(parent context.Context, std stdio, cfg tailConfig) error {
 	if cfg.json {
 		var raw json.RawMessage
 		o.OnRawEvent = func(_ string, b json.RawMessage) { raw = b }
-		o.OnEvent = func(_ string, e frame.Event) { print(e.Seq, raw) }
+		o.OnEvent = func(_ string, e frame.Event) { show(e.Seq, raw) }
 	} else {
 		o.OnEvent = func(_ string, e frame.Event) {
-			print(e.Seq, fmt.Appendf(nil, "#%d %s", e.Seq, eventLine(e, time.Now())))
+			show(e.Seq, fmt.Appendf(nil, "#%d %s", e.Seq, eventLine(e, time.Now())))
 		}
 	}
 	var judge *verifier
