@@ -8,11 +8,11 @@ import (
 	"sync"
 	"testing"
 
+	amqp "github.com/rabbitmq/amqp091-go"
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/events/bus/bustest"
 	"github.com/rafaeldepontes/go-chat/events/bus/bustest/rabbit"
-	amqp "github.com/rabbitmq/amqp091-go"
 )
 
 // The queue of an instance is its own, and a slow reader loses its oldest only.

@@ -32,6 +32,7 @@ type publisher struct {
 
 	mu    sync.Mutex
 	stale []*confirmChannel // given up during an alarm of the broker, to be closed after it
+	quiet time.Time         // no publishing before, since a queue was gone
 }
 
 // confirmChannel is a channel in confirm mode. It is thrown away after any failure, since its confirms no longer line up.
@@ -85,6 +86,11 @@ func (p *publisher) Publish(topic string, msgs ...*message.Message) error {
 	case err != nil:
 		p.discard(ch)
 	}
+	if errors.Is(err, ErrUnroutable) {
+		p.mu.Lock()
+		p.quiet = time.Now().Add(redeclareAfter)
+		p.mu.Unlock()
+	}
 	if err != nil {
 		return fmt.Errorf("publish %d to %s: %w", len(msgs), p.exchange, err)
 	}
@@ -102,9 +108,12 @@ func (p *publisher) take(ctx context.Context) (*confirmChannel, error) {
 		return nil, err
 	}
 	p.mu.Lock()
-	stale := p.stale
+	stale, quiet := p.stale, time.Until(p.quiet)
 	p.stale = nil
 	p.mu.Unlock()
+	if quiet > 0 && !pause(ctx, quiet) {
+		return nil, context.Cause(ctx)
+	}
 	for _, ch := range stale {
 		p.discard(ch)
 	}

@@ -6,13 +6,22 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// errConsumerEnded is why a consumer starts anew: its queue was deleted, its leader moved, or its channel closed.
-var errConsumerEnded = errors.New("the broker ended the consumer")
+// Why a consumer starts anew.
+var (
+	errChannelClosed     = errors.New("the channel was closed")
+	errConsumerCancelled = errors.New("the broker cancelled the consumer") // its queue is gone
+)
+
+// redeclareAfter is how long a queue that is gone stays so before anybody here declares it again. If a quorum queue
+// comes back at once, RabbitMQ (3.10, seen) attaches consumers of the old one to it without telling them, and what it
+// then sends first never reaches them; if it stays away for a moment, they are cancelled and start anew.
+const redeclareAfter = time.Second
 
 // subscriber is a Watermill subscriber that survives its broker: whenever its channel, its connection or its queue
 // goes, it declares and consumes again. A subscription ends in one of two ways. When the context given to Subscribe
@@ -97,6 +106,10 @@ func (s *subscriber) run(ctx context.Context, topic string, out chan<- *message.
 		if got {
 			retry.reset()
 		}
+		if errors.Is(err, errConsumerCancelled) {
+			pause(live, redeclareAfter)
+			continue
+		}
 		retry.wait(live)
 	}
 }
@@ -148,7 +161,10 @@ func (s *subscriber) consume(live context.Context, topic string, out chan<- *mes
 		select {
 		case d, ok := <-deliveries:
 			if !ok {
-				return got, errConsumerEnded
+				if ch.IsClosed() {
+					return got, errChannelClosed
+				}
+				return got, errConsumerCancelled
 			}
 			m, err := received(d)
 			if err != nil {
