@@ -3,6 +3,7 @@ package chatroom
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"google.golang.org/grpc"
 
@@ -54,9 +55,7 @@ func (h *grpcHistory) Watermarks(ctx context.Context, rooms []string) (map[strin
 		if err != nil {
 			return nil, fmt.Errorf("ask the persister for watermarks: %w", err)
 		}
-		for room, seq := range resp.GetWatermarks() {
-			out[room] = seq
-		}
+		maps.Copy(out, resp.GetWatermarks())
 	}
 	return out, nil
 }

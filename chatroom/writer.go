@@ -110,16 +110,16 @@ func (s *session) writeSub(sub *subscription, encoded [][]byte, buf []byte) ([][
 			return encoded, buf, err
 		}
 	}
-	more := false
-	if len(page) > 0 {
-		encoded, more = append(encoded, page...), true
+	more := len(page) > 0 // and perhaps the log, after it
+	if more {
+		encoded = append(encoded, page...)
 	} else {
-		head, ok := int64(0), false
-		encoded, head, ok = sub.room.read(encoded, after, frameEvents, frameBytes)
-		if !ok {
+		var head int64
+		var inLog bool
+		if encoded, head, inLog = sub.room.read(encoded, after, frameEvents, frameBytes); !inLog {
 			s.fetch(sub, after, generation)
 		}
-		more = ok && after+int64(len(encoded)) < head
+		more = inLog && after+int64(len(encoded)) < head
 	}
 	if len(encoded) > 0 {
 		buf = frame.AppendEvents(buf[:0], sub.room.name, encoded)

@@ -81,7 +81,7 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
+	defer func() { _ = lock.Close() }() // it ends with the process in any case
 	lis, err := cfg.listen.listen(ctx)
 	if err != nil {
 		return err

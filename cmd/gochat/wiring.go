@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -63,8 +64,8 @@ func assemble(ctx context.Context, logger *slog.Logger, at listenAddress) (*asse
 func (a *assembly) onClose(f func() error) { a.closes = append(a.closes, f) }
 
 func (a *assembly) close() {
-	for i := len(a.closes) - 1; i >= 0; i-- {
-		if err := a.closes[i](); err != nil {
+	for _, f := range slices.Backward(a.closes) {
+		if err := f(); err != nil {
 			a.logger.Warn("not closed in order", "error", err)
 		}
 	}

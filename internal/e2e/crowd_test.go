@@ -139,9 +139,9 @@ func (s *split) storedLog(room string, n int, within time.Duration) (log []frame
 }
 
 // outboxEmpties waits until every row was announced stored and removed.
-func (s *split) outboxEmpties(within time.Duration) {
+func (s *split) outboxEmpties() {
 	s.tb.Helper()
-	eventually(s.tb, within, "outbox empty", func() error {
+	eventually(s.tb, time.Minute, "outbox empty", func() error {
 		n, err := s.count(`SELECT count(*) FROM chatroom.outbox`)
 		if err == nil && n > 0 {
 			err = fmt.Errorf("%d rows left", n)

@@ -112,7 +112,7 @@ func TestPeopleTalkAndAThirdSeesAll(t *testing.T) {
 	carl.sees("ann", "still there?")
 	for _, p := range []*person{ann, bob, carl} {
 		p.types("/quit")
-		for range p.lines { //nolint:revive // to its end
+		for range p.lines { // to its end
 		}
 		if code := p.cmd.ProcessState.ExitCode(); code != 0 {
 			t.Errorf("exit code %d; seen:\n%s", code, strings.Join(p.seen, "\n"))

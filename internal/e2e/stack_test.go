@@ -61,9 +61,9 @@ func (s *split) persister(args ...string) *process {
 }
 
 // morePersister starts a further one.
-func (s *split) morePersister() *process {
+func (s *split) morePersister() {
 	s.tb.Helper()
-	return start(s.tb, s.env, "persister", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+	start(s.tb, s.env, "persister", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
 }
 
 // query runs f on the installation's database.
