@@ -207,9 +207,11 @@ WITH RECURSIVE shards AS (
            (SELECT count(*) FROM (SELECT FROM chatroom.outbox LIMIT $1) a) AS unstored
 )
 SELECT CASE WHEN unpublished < $1 THEN unpublished
-            ELSE greatest(unpublished, (SELECT reltuples FROM pg_class WHERE oid = 'chatroom.outbox_unpublished'::regclass)::bigint) END,
+            ELSE greatest(unpublished,
+                (SELECT reltuples FROM pg_class WHERE oid = 'chatroom.outbox_unpublished'::regclass)::bigint) END,
        CASE WHEN unstored < $1 THEN unstored
-            ELSE greatest(unstored, (SELECT reltuples FROM pg_class WHERE oid = 'chatroom.outbox'::regclass)::bigint) END,
+            ELSE greatest(unstored,
+                (SELECT reltuples FROM pg_class WHERE oid = 'chatroom.outbox'::regclass)::bigint) END,
        coalesce(extract(epoch FROM clock_timestamp() - (SELECT min(created_at) FROM shards)), 0)::float8
 FROM counted`
 

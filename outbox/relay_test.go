@@ -72,10 +72,10 @@ func TestFailedBacksOffFrom100MillisecondsTo5Seconds(t *testing.T) {
 	virtual(t, nil, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
 		appendRows(t, m, "a", 1, 3)
 		first, _ := next(t, r)
-		for _, ms := range []time.Duration{100, 200, 400, 800, 1600, 3200, 5000, 5000} {
+		for _, ms := range []int{100, 200, 400, 800, 1600, 3200, 5000, 5000} {
 			r.Failed(first, errors.New("the broker is away"))
 			again, took := next(t, r)
-			wantTook(t, "the same rows again", took, ms*time.Millisecond)
+			wantTook(t, "the same rows again", took, time.Duration(ms)*time.Millisecond)
 			if len(again.Rows) != len(first.Rows) {
 				t.Errorf("rows: got %d, want %d", len(again.Rows), len(first.Rows))
 			}
