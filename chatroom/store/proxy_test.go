@@ -30,6 +30,8 @@ type proxy struct {
 	listener net.Listener
 	target   string
 	wg       sync.WaitGroup
+	quit     chan struct{} // closed by stop
+	stopOnce sync.Once
 
 	mu    sync.Mutex // guards the fields below
 	armed *cut
@@ -47,7 +49,7 @@ func mustProxy(t *testing.T, databaseURL string) (*proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, target: u.Host, conns: map[net.Conn]bool{}}
+	p := &proxy{listener: l, target: u.Host, conns: map[net.Conn]bool{}, quit: make(chan struct{})}
 	u.Host = l.Addr().String()
 	p.wg.Go(p.serve)
 	t.Cleanup(p.stop)
@@ -56,6 +58,7 @@ func mustProxy(t *testing.T, databaseURL string) (*proxy, string) {
 
 // stop ends every connection and takes no more: the database is away.
 func (p *proxy) stop() {
+	p.stopOnce.Do(func() { close(p.quit) })
 	_ = p.listener.Close()
 	p.mu.Lock()
 	for c := range p.conns {
@@ -146,11 +149,18 @@ func (p *proxy) upstream(client, server net.Conn, answer *atomic.Pointer[cut]) {
 			answer.Store(c)
 			_ = client.Close()
 			close(c.arrived)
-			<-c.release
+			select {
+			case <-c.release:
+			case <-p.quit:
+				return
+			}
 			if _, err := server.Write(group); err != nil {
 				return
 			}
-			<-c.done
+			select {
+			case <-c.done:
+			case <-p.quit:
+			}
 			return
 		}
 	}

@@ -1,0 +1,251 @@
+package chatroom
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"go.uber.org/goleak"
+
+	"github.com/rafaeldepontes/go-chat/chatroom/frame"
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+	"github.com/rafaeldepontes/go-chat/migrations"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// nothingStored is the history before any persister ran; the outbox holds everything then.
+type nothingStored struct{}
+
+func (nothingStored) Page(context.Context, string, int64, int64, int) ([]events.MessageSent, error) {
+	return nil, nil
+}
+
+func (nothingStored) Watermarks(context.Context, []string) (map[string]int64, error) { return nil, nil }
+
+// serve runs a chat room over a store and returns it and its address.
+func serve(t *testing.T, s store.Store) (*Server, string) {
+	t.Helper()
+	srv, err := New(t.Context(), Options{Store: s, History: nothingStored{}, RecentEvents: 64})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = srv.Run(ctx) })
+	web := httptest.NewServer(srv.Handler())
+	t.Cleanup(func() {
+		cancel()
+		wg.Wait()
+		web.Close()
+	})
+	return srv, "ws" + strings.TrimPrefix(web.URL, "http") + "/ws"
+}
+
+func sqliteStore(t *testing.T) *store.SQLite {
+	t.Helper()
+	return store.NewSQLite(dbtest.SQLite(t, migrations.Chatroom))
+}
+
+// peer is a bare client that has joined room "r".
+type peer struct {
+	t    *testing.T
+	conn *websocket.Conn
+}
+
+func join(t *testing.T, url, name string, after int64) *peer {
+	t.Helper()
+	conn, resp, err := websocket.DefaultDialer.Dial(url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	t.Cleanup(func() { _ = conn.Close() })
+	p := &peer{t, conn}
+	p.say(`{"type":"hello","name":%q}`, name)
+	p.say(`{"type":"join","room":"r","after":%d}`, after)
+	p.until(func(f frame.Server) bool { return f.Type == frame.TypeJoined })
+	return p
+}
+
+func (p *peer) say(format string, args ...any) {
+	p.t.Helper()
+	if err := p.conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, format, args...)); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *peer) until(match func(frame.Server) bool) frame.Server {
+	p.t.Helper()
+	_ = p.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	for {
+		_, b, err := p.conn.ReadMessage()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		var f frame.Server
+		if err := json.Unmarshal(b, &f); err != nil {
+			p.t.Fatal(err)
+		}
+		if match(f) {
+			return f
+		}
+	}
+}
+
+// sees reads events above after until seq until, each once and in order.
+func (p *peer) sees(after, until int64) {
+	p.t.Helper()
+	for after < until {
+		f := p.until(func(f frame.Server) bool { return f.Type == frame.TypeEvents })
+		for _, e := range f.Events {
+			if e.Seq != after+1 {
+				p.t.Fatalf("got seq %d after %d", e.Seq, after)
+			}
+			after = e.Seq
+		}
+	}
+}
+
+// Two replicas on one database between which everything is lost: readers of the one still see what the other accepted.
+func TestALostFanoutIsRepaired(t *testing.T) {
+	t.Parallel()
+	s := sqliteStore(t)
+	_, urlA := serve(t, s)
+	_, urlB := serve(t, s)
+	a, b := join(t, urlA, "ann", 0), join(t, urlB, "bob", 0)
+	for i := range 3 {
+		a.say(`{"type":"send","id":"%d","room":"r","text":"x"}`, i)
+	}
+	b.sees(0, 3) // the last event of a quiet room leaves no hole that would tell
+	b.say(`{"type":"send","id":"1","room":"r","text":"y"}`)
+	a.sees(0, 4)
+}
+
+// The fan-out brings events above a hole first, and what is in the hole never: it is read from the database.
+func TestAHoleIsFilledFromTheDatabase(t *testing.T) {
+	t.Parallel()
+	s := sqliteStore(t)
+	srv, url := serve(t, s)
+	bob := join(t, url, "bob", 0)
+	now := time.Now().UTC().Truncate(time.Millisecond)
+	var sends []store.Send
+	for i := range 100 {
+		sends = append(sends, store.Send{Sender: "ann", ID: fmt.Sprint(i), Room: "r", Text: "x", SentAt: now})
+	}
+	receipts, err := s.Accept(t.Context(), sends)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, i := range []int{99, 50, 98, 50} {
+		body, err := events.MessageSent{
+			Room: "r", Seq: receipts[i].Seq, Kind: events.KindMessage, ID: sends[i].ID, From: "ann", Text: "x", SentAt: now,
+		}.Encode("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := events.Decode(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := srv.HandleFanout(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bob.sees(0, 100)
+}
+
+// scripted is a store whose Accept can be stopped and spoilt.
+type scripted struct {
+	store.Store
+	accept func(ctx context.Context, sends []store.Send) ([]store.Receipt, error)
+}
+
+func (s *scripted) Accept(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
+	return s.accept(ctx, sends)
+}
+
+// A commit whose answer was lost is asked about with the same ids: the sender hears accepted, once, and the room sees the
+// message, once.
+func TestAnUnknownOutcomeIsAskedAboutAgain(t *testing.T) {
+	t.Parallel()
+	real := sqliteStore(t)
+	tries := 0
+	_, url := serve(t, &scripted{real, func(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
+		receipts, err := real.Accept(ctx, sends)
+		if tries++; tries <= 2 && err == nil {
+			return nil, fmt.Errorf("accept: %w", store.ErrUnknownOutcome)
+		}
+		return receipts, err
+	}})
+	ann := join(t, url, "ann", 0)
+	ann.say(`{"type":"send","id":"1","room":"r","text":"x"}`)
+	var accepted, shown int
+	for accepted == 0 || shown == 0 {
+		f := ann.until(func(f frame.Server) bool { return f.ID == "1" || f.Type == frame.TypeEvents })
+		if f.Type == frame.TypeEvents {
+			shown++
+			continue
+		}
+		if accepted++; f.Type != frame.TypeAccepted || f.Duplicate || f.Seq != 1 {
+			t.Fatalf("got %+v", f)
+		}
+	}
+	ann.say(`{"type":"send","id":"2","room":"r","text":"x"}`)
+	if f := ann.until(func(f frame.Server) bool { return f.ID == "2" }); f.Seq != 2 {
+		t.Errorf("next: %+v", f)
+	}
+}
+
+// What arrives while a commit is under way goes into the next one together, and the first one did not wait for it.
+func TestBatchesGrowWithTheCommit(t *testing.T) {
+	t.Parallel()
+	real := sqliteStore(t)
+	sizes := make(chan int, 100)
+	first := make(chan struct{})
+	_, url := serve(t, &scripted{real, func(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
+		sizes <- len(sends)
+		if sends[0].ID == "first" {
+			<-first
+		}
+		return real.Accept(ctx, sends)
+	}})
+	ann := join(t, url, "ann", 0)
+	ann.say(`{"type":"send","id":"first","room":"r","text":"x"}`)
+	if n := <-sizes; n != 1 {
+		t.Errorf("the first batch has %d", n)
+	}
+	for i := range 40 {
+		ann.say(`{"type":"send","id":"%d","room":"r","text":"x"}`, i)
+	}
+	// An answer to a later request shows that the server has read the sends before it.
+	ann.say(`{"type":"history","id":"done","room":"r","after":0,"limit":1}`)
+	ann.until(func(f frame.Server) bool { return f.ID == "done" })
+	close(first)
+	if n := <-sizes; n != 40 {
+		t.Errorf("the second batch has %d, want 40", n)
+	}
+	ann.sees(0, 41)
+}
+
+func TestADatabaseThatRefusesIsUnavailable(t *testing.T) {
+	t.Parallel()
+	_, url := serve(t, &scripted{sqliteStore(t), func(context.Context, []store.Send) ([]store.Receipt, error) {
+		return nil, errors.New("connection refused")
+	}})
+	ann := join(t, url, "ann", 0)
+	ann.say(`{"type":"send","id":"1","room":"r","text":"x"}`)
+	f := ann.until(func(f frame.Server) bool { return f.ID == "1" })
+	if f.Type != frame.TypeError || string(f.Code) != `"unavailable"` || !f.Retry || strings.Contains(f.Message, "refused") {
+		t.Errorf("got %+v", f)
+	}
+}
