@@ -222,13 +222,53 @@ func TestSweepWaitsWhileWatermarksFail(t *testing.T) {
 	})
 }
 
-// A consumer that is late and moves is not given the same again.
+// A consumer that is late and moves is given the same again once, when nothing is known of it, and then no more until it
+// stands still.
 func TestSweepSparesAConsumerThatMoves(t *testing.T) {
 	t.Parallel()
 	var mark atomic.Int64
 	tune := func(o *outbox.Options) {
 		o.Watermarks = func(context.Context, []string) (map[string]int64, error) {
-			return map[string]int64{"a": mark.Add(1)}, nil
+			return map[string]int64{"a": mark.Load()}, nil
+		}
+	}
+	virtual(t, tune, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		appendRows(t, m, "a", 1, 100)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			for {
+				w, err := r.Next(ctx)
+				if err != nil || r.Done(ctx, w) != nil {
+					return
+				}
+			}
+		}()
+		<-time.After(outbox.DefaultRepublishAfter + outbox.DefaultRepublishAfter/2) // virtual
+		for range 60 {
+			<-time.After(5 * time.Second) // virtual
+			r.Stored(map[string]int64{"a": mark.Add(1)})
+		}
+		moving := m.Calls("Republish")
+		if moving != 1 {
+			t.Errorf("Republish while the consumer moves: got %d calls, want 1", moving)
+		}
+		<-time.After(outbox.DefaultRepublishAfter) // virtual
+		if still := m.Calls("Republish"); still <= moving {
+			t.Errorf("Republish after it stands still: got %d calls, want more than %d", still, moving)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// Rows that are stored, and whose announcement was lost, are removed and not published again.
+func TestSweepRemovesWhatWasNotAnnounced(t *testing.T) {
+	t.Parallel()
+	tune := func(o *outbox.Options) {
+		o.Watermarks = func(context.Context, []string) (map[string]int64, error) {
+			return map[string]int64{"a": 100}, nil
 		}
 	}
 	virtual(t, tune, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
@@ -237,9 +277,10 @@ func TestSweepSparesAConsumerThatMoves(t *testing.T) {
 		if err := r.Done(t.Context(), w); err != nil {
 			t.Fatal(err)
 		}
-		<-time.After(5 * outbox.DefaultRepublishAfter) // virtual
-		if n := m.Calls("Republish"); n != 0 {
-			t.Errorf("Republish: got %d calls, want 0", n)
+		<-time.After(2 * outbox.DefaultRepublishAfter) // virtual
+		st, err := m.Stats(t.Context())
+		if err != nil || st.Unstored != 0 || m.Calls("Republish") != 0 {
+			t.Errorf("got %+v, %v and %d calls of Republish, want none", st, err, m.Calls("Republish"))
 		}
 	})
 }
