@@ -228,14 +228,14 @@ func TestSilentServerIsLeftAfterTwoHeartbeats(t *testing.T) {
 	s := newServer(t)
 	states := make(chan client.State, 8)
 	start(t, s, client.Options{OnState: func(st client.State) { states <- st }})
-	const heartbeat = 60 * time.Millisecond
+	const heartbeat = 200 * time.Millisecond
 	p := s.accept(heartbeat)
 	receive(t, states)
 	// Pings keep it alive for longer than two heartbeats.
 	began := time.Now()
-	ticker := time.NewTicker(heartbeat / 2)
+	ticker := time.NewTicker(heartbeat / 8)
 	defer ticker.Stop()
-	for time.Since(began) < 5*heartbeat {
+	for time.Since(began) < 3*heartbeat {
 		<-ticker.C
 		if err := p.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)); err != nil {
 			t.Fatalf("the client left a server that pings: %v", err)

@@ -18,7 +18,10 @@ import (
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
 )
 
-const clientPatience = 10 * time.Second
+const (
+	clientPatience = 10 * time.Second
+	testHeartbeat  = 300 * time.Millisecond // where a test waits for two of them
+)
 
 // clientServer is a WebSocket server that plays a script: react is called for every frame of every connection, and what
 // it returns is sent. A returned "cut" ends the connection.
@@ -36,7 +39,17 @@ func newClientServer(tb testing.TB, react func(conn int, f frame.Client) []strin
 		if err != nil {
 			return
 		}
-		defer ws.Close()
+		stop := make(chan struct{})
+		pinged := make(chan struct{})
+		go func() {
+			defer close(pinged)
+			keepAlive(ws, stop)
+		}()
+		defer func() {
+			close(stop)
+			_ = ws.Close()
+			<-pinged
+		}()
 		mu.Lock()
 		conns++
 		conn := conns
@@ -66,6 +79,22 @@ func newClientServer(tb testing.TB, react func(conn int, f frame.Client) []strin
 	s := &clientServer{url: "ws" + strings.TrimPrefix(h.URL, "http"), h: h}
 	tb.Cleanup(s.close)
 	return s
+}
+
+// keepAlive pings, as a server does.
+func keepAlive(ws *websocket.Conn, stop <-chan struct{}) {
+	tick := time.NewTicker(testHeartbeat / 4)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			if ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)) != nil {
+				return
+			}
+		case <-stop:
+			return
+		}
+	}
 }
 
 func (s *clientServer) close() {

@@ -189,6 +189,13 @@ func (v *verifier) events(f *frame.Events, now time.Time) error {
 	return nil
 }
 
+// disconnected stops the clock of stalled: what a server owes comes on the next connection.
+func (v *verifier) disconnected() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.streaming = false
+}
+
 // stalled is a violation where a head was told two heartbeats ago, and nothing has come since.
 func (v *verifier) stalled(now time.Time) error {
 	v.mu.Lock()

@@ -109,6 +109,13 @@ func runTail(parent context.Context, std stdio, cfg tailConfig) error {
 	var judge *verifier
 	if cfg.verify {
 		judge = newVerifier(cfg.room)
+		tell := o.OnState
+		o.OnState = func(st client.State) {
+			if !st.Connected {
+				judge.disconnected()
+			}
+			tell(st)
+		}
 		o.OnFrame = func(sent bool, raw []byte) {
 			if err := judge.observe(sent, raw, time.Now()); err != nil {
 				cancel(err)

@@ -15,7 +15,7 @@ func tailServer(t *testing.T, head int64, frames ...string) *clientServer {
 	return newClientServer(t, func(_ int, f frame.Client) []string {
 		switch f.Type {
 		case frame.TypeHello:
-			return []string{welcomeFrame(60 * time.Millisecond)}
+			return []string{welcomeFrame(testHeartbeat)}
 		case frame.TypeJoin:
 			if joins++; joins == 1 {
 				out := make([]string, len(frames))
@@ -135,6 +135,37 @@ func TestTailVerifyFailsOnALyingServer(t *testing.T) {
 				t.Errorf("it claims to have verified:\n%s", p.err)
 			}
 		})
+	}
+}
+
+func TestVerifierDoesNotBlameTheServerForAnOutage(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	v := newVerifier("ops")
+	observe := func(sent bool, raw string) {
+		t.Helper()
+		if err := v.observe(sent, []byte(raw), now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin := func(after int64) {
+		observe(true, `{"type":"hello"}`)
+		observe(false, welcomeFrame(testHeartbeat))
+		j := frame.Client{Type: frame.TypeJoin, ID: "j", Room: "ops", After: &after}
+		observe(true, string(frame.Encode(j)))
+		observe(false, joinedFrame(j, 5, 5))
+	}
+	begin(0)
+	observe(false, eventsFrame(1, 2))
+	v.disconnected()
+	now = now.Add(time.Hour)
+	if err := v.stalled(now); err != nil {
+		t.Errorf("without a connection: got %v", err)
+	}
+	begin(2)
+	now = now.Add(2*testHeartbeat + time.Millisecond)
+	if err := v.stalled(now); err == nil || !strings.Contains(err.Error(), "nothing follows #2") {
+		t.Errorf("with a connection: got %v", err)
 	}
 }
 
