@@ -10,6 +10,7 @@ import (
 	wamqp "github.com/ThreeDotsLabs/watermill-amqp/v3/pkg/amqp"
 	"github.com/ThreeDotsLabs/watermill/message"
 	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/events/bus/bustest"
@@ -25,7 +26,7 @@ func BenchmarkPublish(b *testing.B) {
 	body := bustest.MessageSent(b, "ops", 1)
 	b.Run("own publisher, pipelined", func(b *testing.B) {
 		tr := benchTransport(b)
-		perEvent(b, benchWindow, func(n int) error {
+		perEvent(b, func(n int) error {
 			msgs := make([]*message.Message, n)
 			for i := range msgs {
 				msgs[i] = message.NewMessage("ops/1", body)
@@ -36,7 +37,7 @@ func BenchmarkPublish(b *testing.B) {
 	})
 	b.Run("own publisher, batches of 256", func(b *testing.B) {
 		tr := benchTransport(b)
-		perEvent(b, benchWindow, func(n int) error {
+		perEvent(b, func(n int) error {
 			var msgs []*message.Message
 			for n > 0 {
 				part := make([][]byte, min(n, 256))
@@ -66,7 +67,7 @@ func BenchmarkPublish(b *testing.B) {
 			b.Fatal(err)
 		}
 		b.Cleanup(func() { _ = pub.Close() })
-		perEvent(b, benchWindow, func(n int) error {
+		perEvent(b, func(n int) error {
 			msgs := make([]*message.Message, n)
 			for i := range msgs {
 				msgs[i] = message.NewMessage("ops/1", body)
@@ -81,7 +82,7 @@ func BenchmarkPublish(b *testing.B) {
 			b.Fatal(err)
 		}
 		confirms := ch.NotifyPublish(make(chan amqp.Confirmation, benchWindow))
-		perEvent(b, benchWindow, func(n int) error {
+		perEvent(b, func(n int) error {
 			for range n {
 				err := ch.PublishWithContext(b.Context(), topology.EventsExchange(), events.MessageSentKey(1), true, false, amqp.Publishing{
 					ContentType: events.ContentType, MessageId: "ops/1", DeliveryMode: amqp.Persistent, Body: body,
@@ -167,12 +168,12 @@ func benchTransport(b *testing.B) bus.Transport {
 }
 
 // perEvent calls publish with windows until b.N events are published.
-func perEvent(b *testing.B, window int, publish func(n int) error) {
+func perEvent(b *testing.B, publish func(n int) error) {
 	b.Helper()
 	b.ResetTimer()
 	start := time.Now()
 	for left := b.N; left > 0; {
-		n := min(left, window)
+		n := min(left, benchWindow)
 		if err := publish(n); err != nil {
 			b.Fatal(err)
 		}

@@ -80,7 +80,7 @@ func (f *fanoutPublisher) send(it fanoutItem) error {
 		if err != nil {
 			return err
 		}
-		err = f.link.bounded(conn, rpcWithin, func() (err error) {
+		err = f.link.bounded(conn, func() (err error) {
 			f.ch, err = conn.Channel()
 			return err
 		})
@@ -91,7 +91,7 @@ func (f *fanoutPublisher) send(it fanoutItem) error {
 		f.conn = conn
 	}
 	key, p := publishing(it.topic, it.msg, amqp.Transient)
-	return f.link.bounded(f.conn, rpcWithin, func() error {
+	return f.link.bounded(f.conn, func() error {
 		return f.ch.PublishWithContext(f.link.ctx, f.exchange, key, false, false, p)
 	})
 }

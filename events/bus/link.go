@@ -248,10 +248,10 @@ func (l *link) connection(ctx context.Context) (*amqp.Connection, error) {
 	}
 }
 
-// bounded runs f, which talks to the broker over conn, and cuts the connection if f takes too long: the library's
+// bounded runs f, which talks to the broker over conn, and cuts the connection if f takes longer than rpcWithin: the library's
 // calls have no time-out of their own, and a peer that went silent would hold them until the heartbeat notices.
-func (l *link) bounded(conn *amqp.Connection, within time.Duration, f func() error) error {
-	timer := time.AfterFunc(within, func() { l.cut(conn) })
+func (l *link) bounded(conn *amqp.Connection, f func() error) error {
+	timer := time.AfterFunc(rpcWithin, func() { l.cut(conn) })
 	defer timer.Stop()
 	return f()
 }

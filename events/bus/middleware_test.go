@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/rafaeldepontes/go-chat/events"
 )
 
@@ -31,8 +33,8 @@ func (*letters) Close() error { return nil }
 
 func chain(dead message.Publisher, o Options, h message.HandlerFunc) message.HandlerFunc {
 	all := middlewares(dead, o)
-	for i := len(all) - 1; i >= 0; i-- {
-		h = all[i](h)
+	for _, a := range slices.Backward(all) {
+		h = a(h)
 	}
 	return h
 }

@@ -118,11 +118,20 @@ func (a logAdapter) attrs(f watermill.LogFields) []any {
 }
 
 func (a logAdapter) Error(msg string, err error, f watermill.LogFields) {
-	a.log.Warn(msg, append(a.attrs(f), "error", err)...)
+	a.log.Warn("watermill reports an error", append(a.attrs(f), "what", msg, "error", err)...)
 }
-func (a logAdapter) Info(msg string, f watermill.LogFields)  { a.log.Debug(msg, a.attrs(f)...) }
-func (a logAdapter) Debug(msg string, f watermill.LogFields) { a.log.Debug(msg, a.attrs(f)...) }
-func (a logAdapter) Trace(string, watermill.LogFields)       {}
+
+func (a logAdapter) Info(msg string, f watermill.LogFields) { a.Debug(msg, f) }
+
+func (a logAdapter) Debug(msg string, f watermill.LogFields) {
+	if a.log.Enabled(context.Background(), slog.LevelDebug) { // several lines a message: don't build them in vain
+		a.log.Debug("watermill", append(a.attrs(f), "what", msg)...)
+	}
+}
+
+// Trace is about single messages, with nothing that this package's own lines do not say.
+func (a logAdapter) Trace(string, watermill.LogFields) {}
+
 func (a logAdapter) With(f watermill.LogFields) watermill.LoggerAdapter {
 	return logAdapter{a.log.With(a.attrs(f)...)}
 }

@@ -131,7 +131,7 @@ func (p *publisher) take(ctx context.Context) (*confirmChannel, error) {
 			return nil, err
 		}
 		var ch *confirmChannel
-		err = p.link.bounded(conn, rpcWithin, func() (err error) {
+		err = p.link.bounded(conn, func() (err error) {
 			ch, err = p.open(conn)
 			return err
 		})
@@ -143,7 +143,7 @@ func (p *publisher) take(ctx context.Context) (*confirmChannel, error) {
 }
 
 func (p *publisher) discard(ch *confirmChannel) {
-	_ = p.link.bounded(ch.conn, rpcWithin, ch.Close) // gone either way
+	_ = p.link.bounded(ch.conn, ch.Close) // gone either way
 }
 
 func (p *publisher) open(conn *amqp.Connection) (*confirmChannel, error) {

@@ -57,12 +57,10 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, ErrClosed
 	}
 	out := make(chan *message.Message)
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
+	s.wg.Go(func() {
 		defer close(out)
 		s.run(ctx, topic, out)
-	}()
+	})
 	return out, nil
 }
 
@@ -72,7 +70,7 @@ func (s *subscriber) SubscribeInitialize(topic string) error {
 	if err != nil {
 		return err
 	}
-	return s.link.bounded(conn, rpcWithin, func() error {
+	return s.link.bounded(conn, func() error {
 		ch, err := conn.Channel()
 		if err != nil {
 			return err
@@ -123,7 +121,7 @@ func (s *subscriber) consume(live context.Context, topic string, out chan<- *mes
 	var ch *amqp.Channel
 	var deliveries <-chan amqp.Delivery
 	const tag = "gochat" // unique on its channel is enough
-	err = s.link.bounded(conn, rpcWithin, func() error {
+	err = s.link.bounded(conn, func() error {
 		if ch, err = conn.Channel(); err != nil {
 			return fmt.Errorf("open a channel: %w", err)
 		}
@@ -141,7 +139,7 @@ func (s *subscriber) consume(live context.Context, topic string, out chan<- *mes
 	})
 	if ch != nil {
 		// What was delivered and not acknowledged goes back to the queue with the channel.
-		defer func() { _ = s.link.bounded(conn, rpcWithin, ch.Close) }()
+		defer func() { _ = s.link.bounded(conn, ch.Close) }()
 	}
 	if err != nil {
 		return false, err

@@ -1,15 +1,22 @@
 package bus_test
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/rafaeldepontes/go-chat/outbox"
+
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/events/bus/bustest"
 	"github.com/rafaeldepontes/go-chat/events/bus/bustest/rabbit"
 )
+
+// What the relay is given in the services.
+var _ bus.Source = (*outbox.Relay)(nil)
 
 func TestConformanceInProcess(t *testing.T) {
 	t.Parallel()
@@ -38,9 +45,7 @@ func TestConformanceAMQP(t *testing.T) {
 
 func headers(m message.Metadata) map[string]string {
 	out := make(map[string]string)
-	for k, v := range m {
-		out[k] = v
-	}
+	maps.Copy(out, m)
 	return out
 }
 

@@ -2,9 +2,11 @@ package bus
 
 import (
 	"fmt"
+	"maps"
 	"math"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/rafaeldepontes/go-chat/events"
 )
 
@@ -41,9 +43,7 @@ func declareTopology(ch *amqp.Channel, t events.Topology) error {
 		}},
 	} {
 		args := amqp.Table{"x-queue-type": "quorum", "x-delivery-limit": int32(noDeliveryLimit)}
-		for k, v := range q.args {
-			args[k] = v
-		}
+		maps.Copy(args, q.args)
 		if _, err := ch.QueueDeclare(q.name, true, false, false, false, args); err != nil {
 			return fmt.Errorf("declare queue %s: %w", q.name, err)
 		}

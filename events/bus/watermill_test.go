@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
 	amqp "github.com/rabbitmq/amqp091-go"
+
 	"github.com/rafaeldepontes/go-chat/events/bus/bustest/rabbit"
 )
 

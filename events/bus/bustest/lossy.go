@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
 	"github.com/rafaeldepontes/go-chat/events/bus"
 )
 
