@@ -28,7 +28,7 @@ const (
 // Options of a [Relay]. Store, Owner and Shards are required; zero elsewhere means the default.
 type Options struct {
 	Store  Store
-	Owner  string // unique among all relays on the database, and for each run of one
+	Owner  string // unique among the relays that run on the database
 	Shards int    // equal for all relays
 	// ShardOf tells the shard of a key, as in its rows; default: ShardOf of this package with Shards.
 	ShardOf func(key string) int

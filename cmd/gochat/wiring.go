@@ -173,8 +173,12 @@ type chatParts struct {
 
 // addChatroom adds the chat room, its fan-out, its relay, and the listener.
 func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfig, parts chatParts, lis net.Listener) error {
+	owner := c.instance
+	if !parts.replicas {
+		owner = "up" // who owns the folder owns the leases, also those of a run that was killed
+	}
 	relay, err := outbox.NewRelay(outbox.Options{
-		Store: parts.outbox, Owner: c.instance, Shards: events.Shards, ShardOf: events.Shard,
+		Store: parts.outbox, Owner: owner, Shards: events.Shards, ShardOf: events.Shard,
 		Watermarks: parts.history.Watermarks, RepublishAfter: c.republishAfter, Logger: a.logger,
 	})
 	if err != nil {
