@@ -36,10 +36,7 @@ func (s *Server) HandleFanout(e events.Envelope) error {
 		if err != nil {
 			return err
 		}
-		s.hub.setStored(m.Rooms)
-		if s.opts.Stored != nil {
-			s.opts.Stored(m.Rooms)
-		}
+		s.stored(m.Rooms)
 	case events.TypePresenceChanged:
 		m, err := events.DecodeData[events.PresenceChanged](e)
 		if err != nil {
@@ -56,4 +53,12 @@ func (s *Server) HandleFanout(e events.Envelope) error {
 		}
 	}
 	return nil
+}
+
+// stored takes marks of the persister, announced or asked for: readers are told, and the outbox gives up its rows.
+func (s *Server) stored(marks map[string]int64) {
+	s.hub.setStored(marks)
+	if s.opts.Stored != nil {
+		s.opts.Stored(marks)
+	}
 }

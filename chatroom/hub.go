@@ -27,15 +27,16 @@ type hub struct {
 	reader *reader
 	limits logLimits
 	log    *slog.Logger
-	ctx    context.Context // ends with the server; bounds the fills
+	marked func(map[string]int64) // takes stored marks that a repair found
+	ctx    context.Context        // ends with the server; bounds the fills
 	fills  sync.WaitGroup
 
 	mu    sync.Mutex // guards rooms; taken before a room's mu
 	rooms map[string]*room
 }
 
-func newHub(ctx context.Context, r *reader, limits logLimits, log *slog.Logger) *hub {
-	return &hub{ctx: ctx, reader: r, limits: limits, log: log, rooms: make(map[string]*room)}
+func newHub(ctx context.Context, r *reader, limits logLimits, log *slog.Logger, marked func(map[string]int64)) *hub {
+	return &hub{ctx: ctx, reader: r, limits: limits, log: log, marked: marked, rooms: make(map[string]*room)}
 }
 
 // open returns the room, loaded from the databases by the first who asks; the others wait for that.
@@ -278,7 +279,7 @@ func (h *hub) repair(ctx context.Context) {
 		h.log.WarnContext(ctx, "stored marks not compared", "error", err)
 		return
 	}
-	h.setStored(marks)
+	h.marked(marks)
 }
 
 // setStored takes marks of the persister.

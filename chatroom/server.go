@@ -101,7 +101,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL}
-	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.log)
+	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.log, s.stored)
 	s.presence = newPresence(o.Instance, s.hub, s.tell)
 	s.acceptor = newAcceptor(o.Store, s.log, s.metrics, s.committed)
 	s.upgrader = websocket.Upgrader{

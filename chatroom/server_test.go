@@ -33,9 +33,12 @@ func (nothingStored) Page(context.Context, string, int64, int64, int) ([]events.
 func (nothingStored) Watermarks(context.Context, []string) (map[string]int64, error) { return nil, nil }
 
 // serve runs a chat room over a store and returns it and its address.
-func serve(t *testing.T, s store.Store) (*Server, string) {
+func serve(t *testing.T, s store.Store) (*Server, string) { return serveRecent(t, s, 64) }
+
+// serveRecent keeps so many recent events of a room.
+func serveRecent(t *testing.T, s store.Store, recent int) (*Server, string) {
 	t.Helper()
-	srv, err := New(t.Context(), Options{Store: s, History: nothingStored{}, RecentEvents: 64})
+	srv, err := New(t.Context(), Options{Store: s, History: nothingStored{}, RecentEvents: recent})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +165,25 @@ func TestAHoleIsFilledFromTheDatabase(t *testing.T) {
 		}
 	}
 	bob.sees(0, 100)
+}
+
+// A log so short that every reader falls off it all the time: pages from the database and live events take turns, and
+// each event still comes once and in order.
+func TestCatchingUpTakesTurnsWithLiveEvents(t *testing.T) {
+	t.Parallel()
+	const events, readers = 6000, 8
+	_, url := serveRecent(t, sqliteStore(t), 2)
+	ann := join(t, url, "ann", 0)
+	var wg sync.WaitGroup
+	for i := range readers {
+		p := join(t, url, fmt.Sprint("reader-", i), 0)
+		wg.Go(func() { p.sees(0, events) })
+	}
+	wg.Go(func() { ann.sees(0, events) })
+	for i := range events {
+		ann.say(`{"type":"send","id":"%d","room":"r","text":"x"}`, i)
+	}
+	wg.Wait()
 }
 
 // scripted is a store whose Accept can be stopped and spoilt.

@@ -155,20 +155,22 @@ func (s *session) writeSub(sub *subscription, encoded [][]byte, buf []byte) ([][
 }
 
 // fetch reads a page for a reader who fell off the log, or joined below it, at his own pace: one page at a time, and the
-// next one when this one is written.
+// next one when this one is written. The cursor may have moved since the caller looked, by a page that came in between
+// or by another join; then there is nothing to read for it, and who moved it has marked the subscription.
 func (s *session) fetch(sub *subscription, after int64, generation int) {
 	s.mu.Lock()
-	busy := sub.fetching
-	sub.fetching = true
-	s.mu.Unlock()
-	if busy || s.ctx.Err() != nil {
+	current := func() bool { return sub.generation == generation && sub.after == after && len(sub.page) == 0 }
+	if sub.fetching || !current() || s.ctx.Err() != nil {
+		s.mu.Unlock()
 		return
 	}
+	sub.fetching = true
+	s.mu.Unlock()
 	s.reads.Go(func() {
 		page, err := s.srv.catchUpPage(s.ctx, sub.room.name, after)
 		s.mu.Lock()
 		sub.fetching = false
-		if err == nil && sub.generation == generation {
+		if err == nil && current() {
 			sub.page = page
 		}
 		s.markDirtyLocked(sub)
