@@ -63,9 +63,10 @@ func sqliteStore(t *testing.T) *store.SQLite {
 type peer struct {
 	t    *testing.T
 	conn *websocket.Conn
+	seen int64
 }
 
-func join(t *testing.T, url, name string, after int64) *peer {
+func join(t *testing.T, url, name string) *peer {
 	t.Helper()
 	conn, resp, err := websocket.DefaultDialer.Dial(url, nil)
 	if err != nil {
@@ -73,9 +74,9 @@ func join(t *testing.T, url, name string, after int64) *peer {
 	}
 	_ = resp.Body.Close()
 	t.Cleanup(func() { _ = conn.Close() })
-	p := &peer{t, conn}
+	p := &peer{t: t, conn: conn}
 	p.say(`{"type":"hello","name":%q}`, name)
-	p.say(`{"type":"join","room":"r","after":%d}`, after)
+	p.say(`{"type":"join","room":"r","after":0}`)
 	p.until(func(f frame.Server) bool { return f.Type == frame.TypeJoined })
 	return p
 }
@@ -105,10 +106,10 @@ func (p *peer) until(match func(frame.Server) bool) frame.Server {
 	}
 }
 
-// sees reads events above after until seq until, each once and in order.
-func (p *peer) sees(after, until int64) {
+// sees reads the room's events from the first one to seq until, each once and in order.
+func (p *peer) sees(until int64) {
 	p.t.Helper()
-	for after < until {
+	for after := p.seen; after < until; p.seen = after {
 		f := p.until(func(f frame.Server) bool { return f.Type == frame.TypeEvents })
 		for _, e := range f.Events {
 			if e.Seq != after+1 {
@@ -125,13 +126,13 @@ func TestALostFanoutIsRepaired(t *testing.T) {
 	s := sqliteStore(t)
 	_, urlA := serve(t, s)
 	_, urlB := serve(t, s)
-	a, b := join(t, urlA, "ann", 0), join(t, urlB, "bob", 0)
+	a, b := join(t, urlA, "ann"), join(t, urlB, "bob")
 	for i := range 3 {
 		a.say(`{"type":"send","id":"%d","room":"r","text":"x"}`, i)
 	}
-	b.sees(0, 3) // the last event of a quiet room leaves no hole that would tell
+	b.sees(3) // the last event of a quiet room leaves no hole that would tell
 	b.say(`{"type":"send","id":"1","room":"r","text":"y"}`)
-	a.sees(0, 4)
+	a.sees(4)
 }
 
 // The fan-out brings events above a hole first, and what is in the hole never: it is read from the database.
@@ -139,7 +140,7 @@ func TestAHoleIsFilledFromTheDatabase(t *testing.T) {
 	t.Parallel()
 	s := sqliteStore(t)
 	srv, url := serve(t, s)
-	bob := join(t, url, "bob", 0)
+	bob := join(t, url, "bob")
 	now := time.Now().UTC().Truncate(time.Millisecond)
 	var sends []store.Send
 	for i := range 100 {
@@ -164,7 +165,7 @@ func TestAHoleIsFilledFromTheDatabase(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	bob.sees(0, 100)
+	bob.sees(100)
 }
 
 // A log so short that every reader falls off it all the time: pages from the database and live events take turns, and
@@ -173,13 +174,13 @@ func TestCatchingUpTakesTurnsWithLiveEvents(t *testing.T) {
 	t.Parallel()
 	const events, readers = 6000, 8
 	_, url := serveRecent(t, sqliteStore(t), 2)
-	ann := join(t, url, "ann", 0)
+	ann := join(t, url, "ann")
 	var wg sync.WaitGroup
 	for i := range readers {
-		p := join(t, url, fmt.Sprint("reader-", i), 0)
-		wg.Go(func() { p.sees(0, events) })
+		p := join(t, url, fmt.Sprint("reader-", i))
+		wg.Go(func() { p.sees(events) })
 	}
-	wg.Go(func() { ann.sees(0, events) })
+	wg.Go(func() { ann.sees(events) })
 	for i := range events {
 		ann.say(`{"type":"send","id":"%d","room":"r","text":"x"}`, i)
 	}
@@ -200,16 +201,16 @@ func (s *scripted) Accept(ctx context.Context, sends []store.Send) ([]store.Rece
 // message, once.
 func TestAnUnknownOutcomeIsAskedAboutAgain(t *testing.T) {
 	t.Parallel()
-	real := sqliteStore(t)
+	under := sqliteStore(t)
 	tries := 0
-	_, url := serve(t, &scripted{real, func(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
-		receipts, err := real.Accept(ctx, sends)
+	_, url := serve(t, &scripted{under, func(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
+		receipts, err := under.Accept(ctx, sends)
 		if tries++; tries <= 2 && err == nil {
 			return nil, fmt.Errorf("accept: %w", store.ErrUnknownOutcome)
 		}
 		return receipts, err
 	}})
-	ann := join(t, url, "ann", 0)
+	ann := join(t, url, "ann")
 	ann.say(`{"type":"send","id":"1","room":"r","text":"x"}`)
 	var accepted, shown int
 	for accepted == 0 || shown == 0 {
@@ -231,17 +232,17 @@ func TestAnUnknownOutcomeIsAskedAboutAgain(t *testing.T) {
 // What arrives while a commit is under way goes into the next one together, and the first one did not wait for it.
 func TestBatchesGrowWithTheCommit(t *testing.T) {
 	t.Parallel()
-	real := sqliteStore(t)
+	under := sqliteStore(t)
 	sizes := make(chan int, 100)
 	first := make(chan struct{})
-	_, url := serve(t, &scripted{real, func(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
+	_, url := serve(t, &scripted{under, func(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
 		sizes <- len(sends)
 		if sends[0].ID == "first" {
 			<-first
 		}
-		return real.Accept(ctx, sends)
+		return under.Accept(ctx, sends)
 	}})
-	ann := join(t, url, "ann", 0)
+	ann := join(t, url, "ann")
 	ann.say(`{"type":"send","id":"first","room":"r","text":"x"}`)
 	if n := <-sizes; n != 1 {
 		t.Errorf("the first batch has %d", n)
@@ -256,7 +257,7 @@ func TestBatchesGrowWithTheCommit(t *testing.T) {
 	if n := <-sizes; n != 40 {
 		t.Errorf("the second batch has %d, want 40", n)
 	}
-	ann.sees(0, 41)
+	ann.sees(41)
 }
 
 func TestADatabaseThatRefusesIsUnavailable(t *testing.T) {
@@ -264,7 +265,7 @@ func TestADatabaseThatRefusesIsUnavailable(t *testing.T) {
 	_, url := serve(t, &scripted{sqliteStore(t), func(context.Context, []store.Send) ([]store.Receipt, error) {
 		return nil, errors.New("connection refused")
 	}})
-	ann := join(t, url, "ann", 0)
+	ann := join(t, url, "ann")
 	ann.say(`{"type":"send","id":"1","room":"r","text":"x"}`)
 	f := ann.until(func(f frame.Server) bool { return f.ID == "1" })
 	if f.Type != frame.TypeError || string(f.Code) != `"unavailable"` || !f.Retry || strings.Contains(f.Message, "refused") {

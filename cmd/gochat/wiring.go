@@ -41,15 +41,17 @@ const stopGrace = 3 * time.Second
 
 // assembly collects what a service is made of.
 type assembly struct {
-	logger *slog.Logger
-	admin  *admin.Server
-	group  *lifecycle.Group
-	closes []func() error // in the order of opening; close runs them backwards
+	logger  *slog.Logger
+	admin   *admin.Server
+	metrics bus.Metrics
+	group   *lifecycle.Group
+	closes  []func() error // in the order of opening; close runs them backwards
 }
 
 // assemble starts with the admin listener, so that it can tell that the rest is not ready.
 func assemble(ctx context.Context, logger *slog.Logger, at listenAddress) (*assembly, error) {
 	a := &assembly{logger: logger, admin: admin.New(), group: lifecycle.New(lifecycle.Options{Logger: logger})}
+	a.metrics = busMetrics(a.admin.Registry())
 	serve, err := openAdmin(ctx, at, a.admin, logger)
 	if err != nil {
 		return nil, err
@@ -99,7 +101,7 @@ func (a *assembly) openPool(ctx context.Context, at namedURL, service migrations
 func (a *assembly) dialBroker(ctx context.Context, c brokerConfig, instance string, ca *tls.Config) (bus.Transport, error) {
 	t, err := bus.DialAMQP(ctx, bus.AMQPConfig{
 		URL: c.url, Topology: events.Topology{Prefix: c.prefix}, Instance: instance, TLS: ca,
-		Logger: a.logger, Metrics: busMetrics(a.admin.Registry()),
+		Logger: a.logger, Metrics: a.metrics,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.origin, err)
@@ -123,7 +125,7 @@ func (a *assembly) addPersister(t bus.Transport, s persister.Store, lis net.List
 		},
 	})
 	a.group.Add("persister", p.Run)
-	options := bus.Options{Logger: a.logger, Handlers: handlers}
+	options := bus.Options{Logger: a.logger, Metrics: a.metrics, Handlers: handlers}
 	a.group.Add("consumer", func(ctx context.Context) error {
 		return bus.RunConsumer(ctx, t, func(ctx context.Context, ds []bus.Delivery) []error {
 			raw := make([][]byte, len(ds))
