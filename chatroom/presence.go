@@ -15,9 +15,11 @@ const (
 	// presenceEvery is the least time between two rounds of telling who came and left; what happens between is told
 	// together.
 	presenceEvery = 100 * time.Millisecond
-	// Each replica tells its whole state every presenceFull, and is forgotten when it was silent for presenceGone.
-	presenceFull = 10 * time.Second
-	presenceGone = 30 * time.Second
+	// Each replica tells its whole state every presenceFull, more often after its start, and is forgotten when it was
+	// silent for presenceGone.
+	presenceFirst = 250 * time.Millisecond
+	presenceFull  = 10 * time.Second
+	presenceGone  = 30 * time.Second
 	// typingEvery is how often one user's typing in one room is told.
 	typingEvery = time.Second
 	typingQueue = 16
@@ -59,6 +61,14 @@ func newPresence(instance string, h *hub, send func([]byte, error)) *presence {
 		local: make(map[string]map[string]int), remote: make(map[string]*replica), told: make(map[string]users),
 		dirty: make(users), outward: make(users), typed: make(map[[2]string]time.Time),
 	}
+}
+
+// hasPeers tells whether another replica is known. Events are not sent to nobody: a broker's message costs more than all
+// else on their way. A replica that is not known yet finds them in the database.
+func (p *presence) hasPeers() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.remote) > 0
 }
 
 // enter and exit count a user's sessions in a room.
@@ -159,7 +169,10 @@ func (p *presence) showTyping(room, user string) {
 // run tells changes until ctx ends, then that this replica is gone.
 func (p *presence) run(ctx context.Context) {
 	p.send(events.PresenceChanged{Instance: p.instance, Ask: true, Full: true}.Encode(newID(), time.Now().UTC()))
-	full := time.NewTicker(presenceFull)
+	// More often at first: the broker may not be connected yet, and until the others know of this replica they do not
+	// send it their events.
+	every := presenceFirst
+	full := time.NewTimer(every)
 	defer full.Stop()
 	for {
 		select {
@@ -170,6 +183,8 @@ func (p *presence) run(ctx context.Context) {
 			p.expire(now)
 			p.sendFull()
 			p.flush()
+			every = min(2*every, presenceFull)
+			full.Reset(every)
 		case <-p.wake:
 			p.flush()
 			select {

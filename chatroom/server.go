@@ -211,6 +211,7 @@ func (s *Server) committed(sends []store.Send, receipts []store.Receipt) {
 	}
 	rooms := make(map[string][]frame.Event)
 	var bodies [][]byte
+	peers := s.opts.Broadcast != nil && s.presence.hasPeers()
 	for i, r := range receipts {
 		if r.Err != nil || r.Duplicate {
 			continue
@@ -220,7 +221,7 @@ func (s *Server) committed(sends []store.Send, receipts []store.Receipt) {
 			Room: in.Room, Seq: r.Seq, Kind: events.KindMessage, ID: in.ID, From: in.Sender, Text: in.Text, SentAt: r.SentAt,
 		}
 		rooms[in.Room] = append(rooms[in.Room], toFrame(e))
-		if s.opts.Broadcast == nil {
+		if !peers {
 			continue
 		}
 		if body, err := e.Encode(""); err == nil { // what the store encoded before can be encoded

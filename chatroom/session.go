@@ -47,6 +47,7 @@ type session struct {
 	replies []reply
 	typing  []frame.Typing // bounded, the rest is dropped
 	heads   bool           // a heads frame is due
+	pong    *[]byte        // the last ping that was not answered
 }
 
 // reply is a frame that answers a request; it holds a slot until it is written.
@@ -81,10 +82,17 @@ func (s *session) run() {
 	defer s.cancel(nil)
 	s.conn.SetReadLimit(hardFrame)
 	s.conn.SetPongHandler(func(string) error { return s.extend() })
+	// The library answers pings and closes itself, beside the write loop and with a deadline of its own. Here the write
+	// loop does.
 	s.conn.SetPingHandler(func(data string) error {
-		_ = s.conn.WriteControl(websocket.PongMessage, []byte(data), time.Now().Add(time.Second))
+		payload := []byte(data)
+		s.mu.Lock()
+		s.pong = &payload
+		s.mu.Unlock()
+		s.signal()
 		return s.extend()
 	})
+	s.conn.SetCloseHandler(func(int, string) error { return nil })
 	// The write loop outlives ctx by what it takes to answer what is in flight.
 	written := make(chan struct{})
 	go func() {

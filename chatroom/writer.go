@@ -3,6 +3,7 @@ package chatroom
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -14,6 +15,8 @@ const (
 	// A frame of events carries at most this many, and about this many bytes.
 	frameEvents = 200
 	frameBytes  = 128 << 10
+	// maxReason is what a close frame holds beside its code, in bytes.
+	maxReason = 123
 	// catchUpPage is how many events a reader who fell off the log takes from the databases at once.
 	catchUpPage = 200
 )
@@ -22,10 +25,9 @@ const (
 func (s *session) writeLoop() {
 	beat := time.NewTicker(s.srv.opts.Heartbeat)
 	defer beat.Stop()
-	var buf []byte
+	w := &frameWriter{conn: s.conn.NetConn()}
 	for {
-		var err error
-		if buf, err = s.writeQueued(buf); err != nil {
+		if err := s.writeQueued(w); err != nil {
 			s.cancel(err)
 			s.discard()
 			return
@@ -36,12 +38,11 @@ func (s *session) writeLoop() {
 			s.mu.Lock()
 			s.heads = true
 			s.mu.Unlock()
-			// A ping that cannot be written shows at the next write, or as silence.
-			_ = s.conn.WriteControl(websocket.PingMessage, nil, time.Now().Add(writeTimeout))
+			w.control(websocket.PingMessage, nil)
 			s.signal()
 		case <-s.flush:
-			if _, err := s.writeQueued(buf); err == nil {
-				s.sayBye()
+			if err := s.writeQueued(w); err == nil {
+				s.sayBye(w)
 			}
 			s.discard()
 			return
@@ -51,107 +52,93 @@ func (s *session) writeLoop() {
 
 // writeQueued writes what there is: the answers first, then from each room a frame at a time in turn, so that no room and
 // no catching up keeps an answer waiting for long.
-func (s *session) writeQueued(buf []byte) ([]byte, error) {
-	var frames [][]byte
+func (s *session) writeQueued(w *frameWriter) error {
 	for {
 		s.mu.Lock()
-		replies, dirty, typing, heads := s.replies, s.dirty, s.typing, s.heads
-		s.replies, s.dirty, s.typing, s.heads = nil, nil, nil, false
+		replies, dirty, typing, heads, pong := s.replies, s.dirty, s.typing, s.heads, s.pong
+		s.replies, s.dirty, s.typing, s.heads, s.pong = nil, nil, nil, false, nil
 		for _, sub := range dirty {
 			sub.dirty = false
 		}
 		s.mu.Unlock()
-		if len(replies) == 0 && len(dirty) == 0 && len(typing) == 0 && !heads {
-			return buf, nil
+		if len(replies) == 0 && len(dirty) == 0 && len(typing) == 0 && !heads && pong == nil {
+			return w.flush()
 		}
-		for i, r := range replies {
-			err := s.write(r.data)
-			if r.slot {
-				<-s.slots
-			}
-			if err != nil {
-				s.releaseSlots(replies[i+1:])
-				return buf, err
-			}
+		if pong != nil {
+			w.control(websocket.PongMessage, *pong)
 		}
+		for _, r := range replies {
+			w.text(r.data)
+		}
+		s.releaseSlots(replies)
 		for _, sub := range dirty {
-			var err error
-			if frames, buf, err = s.writeSub(sub, frames[:0], buf); err != nil {
-				return buf, err
-			}
+			s.writeSub(sub, w)
 		}
 		for _, t := range typing {
-			if err := s.write(frame.Encode(t)); err != nil {
-				return buf, err
-			}
+			w.text(frame.Encode(t))
 		}
 		if heads {
-			if err := s.writeHeads(); err != nil {
-				return buf, err
-			}
+			s.writeHeads(w)
+		}
+		if w.err != nil {
+			return w.err
 		}
 	}
 }
 
 // writeSub writes one frame of a room's events, and what else changed there. Where more is left it marks the
 // subscription again.
-func (s *session) writeSub(sub *subscription, encoded [][]byte, buf []byte) ([][]byte, []byte, error) {
+func (s *session) writeSub(sub *subscription, w *frameWriter) {
 	s.mu.Lock()
 	if !sub.joined {
 		s.mu.Unlock()
-		return encoded, buf, nil
+		return
 	}
-	after, page, generation, delta := sub.after, sub.page, sub.generation, sub.presence
+	after, encoded, generation, delta := sub.after, sub.page, sub.generation, sub.presence
 	sub.page, sub.presence = nil, nil
 	s.mu.Unlock()
 
 	if delta != nil {
-		if err := s.write(frame.Encode(delta.frame(sub.room.name))); err != nil {
-			return encoded, buf, err
-		}
+		w.text(frame.Encode(delta.frame(sub.room.name)))
 	}
-	more := len(page) > 0 // and perhaps the log, after it
-	if more {
-		encoded = append(encoded, page...)
-	} else {
+	more := len(encoded) > 0 // and perhaps the log, after a page
+	if !more {
 		var head int64
 		var inLog bool
-		if encoded, head, inLog = sub.room.read(encoded, after, frameEvents, frameBytes); !inLog {
+		if w.encoded, head, inLog = sub.room.read(w.encoded[:0], after, frameEvents, frameBytes); !inLog {
 			s.fetch(sub, after, generation)
 		}
+		encoded = w.encoded
 		more = inLog && after+int64(len(encoded)) < head
 	}
 	if len(encoded) > 0 {
-		buf = frame.AppendEvents(buf[:0], sub.room.name, encoded)
-		if err := s.write(buf); err != nil {
-			return encoded, buf, err
-		}
+		w.events(sub.room.name, encoded)
 		s.srv.metrics.delivered.Add(float64(len(encoded)))
 	}
 
+	if mark, tell := s.advance(sub, generation, after+int64(len(encoded)), more); tell {
+		w.text(frame.Encode(frame.Stored{Type: frame.TypeStored, Room: sub.room.name, Seq: mark}))
+	}
+}
+
+// advance moves a cursor to what was written, and tells whether the stored mark is news. A mark above what the client
+// has seen would name events that it does not know.
+func (s *session) advance(sub *subscription, generation int, after int64, more bool) (mark int64, tell bool) {
 	_, stored := sub.room.marks()
 	s.mu.Lock()
-	if sub.generation != generation { // joined again meanwhile, from elsewhere
-		s.mu.Unlock()
-		return encoded, buf, nil
+	defer s.mu.Unlock()
+	if sub.generation != generation || !sub.joined { // joined again meanwhile, from elsewhere
+		return 0, false
 	}
-	sub.after = after + int64(len(encoded))
-	// A mark above what the client has seen would name events it does not know.
-	mark := min(stored, sub.after)
-	tell := mark > sub.stored && sub.joined
-	if tell {
-		sub.stored = mark
-	}
+	sub.after = after
 	if more {
 		s.markDirtyLocked(sub)
 	}
-	s.mu.Unlock()
-	if tell {
-		if err := s.write(frame.Encode(frame.Stored{Type: frame.TypeStored, Room: sub.room.name, Seq: mark})); err != nil {
-			return encoded, buf, err
-		}
+	if mark = min(stored, after); mark <= sub.stored {
+		return 0, false
 	}
-	return encoded, buf, nil
+	sub.stored = mark
+	return mark, true
 }
 
 // fetch reads a page for a reader who fell off the log, or joined below it, at his own pace: one page at a time, and the
@@ -215,7 +202,7 @@ func (s *Server) catchUpPage(ctx context.Context, room string, after int64) ([][
 	}
 }
 
-func (s *session) writeHeads() error {
+func (s *session) writeHeads(w *frameWriter) {
 	s.mu.Lock()
 	subs := make([]*subscription, 0, len(s.subs))
 	for _, sub := range s.subs {
@@ -223,32 +210,26 @@ func (s *session) writeHeads() error {
 	}
 	s.mu.Unlock()
 	if len(subs) == 0 {
-		return nil
+		return
 	}
 	heads := make(map[string]int64, len(subs))
 	for _, sub := range subs {
 		heads[sub.room.name], _ = sub.room.marks()
 	}
-	return s.write(frame.Encode(frame.Heads{Type: frame.TypeHeads, Rooms: heads}))
-}
-
-func (s *session) write(b []byte) error {
-	if err := s.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
-	return s.conn.WriteMessage(websocket.TextMessage, b)
+	w.text(frame.Encode(frame.Heads{Type: frame.TypeHeads, Rooms: heads}))
 }
 
 // sayBye ends the connection in the words of the protocol, where there is something to say.
-func (s *session) sayBye() {
+func (s *session) sayBye(w *frameWriter) {
+	code, message := websocket.CloseNormalClosure, ""
 	var g *goodbye
-	if !errors.As(context.Cause(s.ctx), &g) {
-		_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(time.Second))
-		return
+	if errors.As(context.Cause(s.ctx), &g) {
+		code, message = g.code, g.message
+		w.text(frame.Encode(frame.Bye{Type: frame.TypeBye, Code: g.code, Message: g.message, RetryMS: g.retryMS}))
 	}
-	if s.write(frame.Encode(frame.Bye{Type: frame.TypeBye, Code: g.code, Message: g.message, RetryMS: g.retryMS})) == nil {
-		_ = s.conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(g.code, g.message), time.Now().Add(time.Second))
-	}
+	reason := strings.ToValidUTF8(message[:min(len(message), maxReason)], "")
+	w.control(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason))
+	_ = w.flush() // the client may be gone
 }
 
 // discard gives back the slots of answers that nobody will get, until no more can come.

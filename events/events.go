@@ -42,7 +42,8 @@ const (
 const KindMessage = "message"
 
 // Shards is how many parts the rooms are divided into for relaying. It is part of the contract: all replicas must agree.
-const Shards = 16
+// More would let more replicas relay, and put fewer events into a message, which is what a broker's cost depends on.
+const Shards = 8
 
 // Shard tells the shard of a room, 0 to [Shards]-1: FNV-1a of the name modulo [Shards].
 func Shard(room string) int {

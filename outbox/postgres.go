@@ -32,10 +32,14 @@ SELECT set_config('enable_seqscan', 'off', true), set_config('enable_bitmapscan'
        set_config('enable_sort', 'off', true), set_config('max_parallel_workers_per_gather', '0', true),
        set_config('jit', 'off', true)`
 
+// withoutSync lets the transaction be acknowledged before it is on disk. What the relay writes may be lost with a crash of
+// the server: a mark that is lost is a row published twice, a removal that is lost is made again by the sweep.
+const withoutSync = `, set_config('synchronous_commit', 'off', true)`
+
 // exec runs one statement by index and returns how many rows it changed.
 func (s Postgres) exec(ctx context.Context, query string, args ...any) (n int64, err error) {
 	b := &pgx.Batch{}
-	b.Queue(planByIndex)
+	b.Queue(planByIndex + withoutSync)
 	b.Queue(query, args...).Exec(func(tag pgconn.CommandTag) error {
 		n = tag.RowsAffected()
 		return nil

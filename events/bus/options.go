@@ -29,8 +29,7 @@ type Options struct {
 	NackDelay      time.Duration // before a message goes back to its queue; default 5 s
 
 	// Of RunRelay.
-	BatchOver   int // a window with more events of one shard sends them in batches; default 64
-	BatchEvents int // events in a batch; default 256
+	BatchEvents int // events of one shard in a message, if so many wait; default 256
 	BatchBytes  int // bytes of a batch's events; default 256 KiB
 }
 
@@ -56,7 +55,6 @@ func (o Options) withDefaults() Options {
 	orTime(&o.RetryMin, 100*time.Millisecond)
 	orTime(&o.RetryMax, 10*time.Second)
 	orTime(&o.NackDelay, 5*time.Second)
-	orInt(&o.BatchOver, 64)
 	orInt(&o.BatchEvents, batchEvents)
 	orInt(&o.BatchBytes, batchBytes)
 	return o

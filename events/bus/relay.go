@@ -192,11 +192,7 @@ func (w *windows) expand(*message.Message) []*message.Message {
 	}
 	var msgs []*message.Message
 	for _, shard := range order {
-		most := 1
-		if len(shards[shard]) > w.o.BatchOver {
-			most = w.o.BatchEvents
-		}
-		msgs = append(msgs, shardMessages(shards[shard], most, w.o.BatchBytes)...)
+		msgs = append(msgs, shardMessages(shards[shard], w.o.BatchEvents, w.o.BatchBytes)...)
 	}
 	for _, m := range msgs {
 		m.SetContext(ctx)
