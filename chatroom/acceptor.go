@@ -18,7 +18,7 @@ const (
 	acceptQueue = 4096
 	// acceptTimeout bounds one transaction, outcomeTimeout the tries to learn the outcome of a commit.
 	acceptTimeout  = 10 * time.Second
-	outcomeTimeout = 15 * time.Second
+	outcomeTimeout = 3 * time.Second
 )
 
 // pending is a send on its way; done is called once, from the acceptor's goroutine, and must not block.

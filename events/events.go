@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -111,6 +112,32 @@ func (m MessageSent) Encode(traceparent string) ([]byte, error) {
 		ID: EventID(m.Room, m.Seq), Type: TypeMessageSent, Source: SourceChatroom, Subject: m.Room,
 		Time: m.SentAt, TraceParent: traceparent,
 	}, m)
+}
+
+// seqMark stands for a seq that is not known yet. With what stands around it in the encoding it cannot come from a name or
+// a text, whose quotation marks are escaped.
+const seqMark = math.MaxInt64
+
+// EncodeAround encodes all but the seq, for a database that gives it out in the statement that stores the event: the
+// envelope is before, seq, between, seq, after, with the seq in decimal digits. m.Seq is ignored.
+func (m MessageSent) EncodeAround(traceparent string) (before, between, after []byte, err error) {
+	m.Seq = seqMark
+	b, err := m.Encode(traceparent)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	mark := strconv.FormatInt(seqMark, 10)
+	before, _, found := bytes.Cut(b, []byte(mark+`","type":"`))
+	if !found {
+		return nil, nil, nil, fmt.Errorf("encode %s: no place for the seq in the id", TypeMessageSent)
+	}
+	rest := b[len(before)+len(mark):]
+	between, _, found = bytes.Cut(rest, []byte(`"seq":`+mark+`,`))
+	if !found {
+		return nil, nil, nil, fmt.Errorf("encode %s: no place for the seq in the data", TypeMessageSent)
+	}
+	between = rest[:len(between)+len(`"seq":`)]
+	return before, between, rest[len(between)+len(mark):], nil
 }
 
 // Encode puts a MessagesStored into its envelope.

@@ -27,6 +27,12 @@ func QueueAppend(b *pgx.Batch, rows []Row) {
 	b.Queue(appendPostgres, shards, keys, seqs, payloads)
 }
 
+// AppendFrom is an INSERT that appends the rows of a common table expression with the columns shard, key, seq and payload,
+// for a larger statement of the accepting transaction. The conditions of [QueueAppend] hold.
+func AppendFrom(name string) string {
+	return `INSERT INTO chatroom.outbox (shard, key, seq, payload) SELECT shard, key, seq, payload FROM ` + name + ` ORDER BY seq`
+}
+
 const appendSQLite = `
 INSERT INTO outbox (shard, key, seq, payload) VALUES (?, ?, ?, ?)`
 

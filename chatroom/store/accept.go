@@ -12,140 +12,161 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
-// The statements of the accepting transaction.
+// The statements of the accepting transaction, which are sent together: one round trip, so that no lock waits for a client.
 const (
 	// beginSQL names the level: each statement sees what was committed when it began, whatever the server's default is.
 	beginSQL = `BEGIN ISOLATION LEVEL READ COMMITTED`
 
-	// lockSQL sorts below the locking, so the rooms are locked in the order of their names. A row that had to be waited
-	// for comes back as its last writer left it.
-	lockSQL = `SELECT room, head FROM chatroom.rooms WHERE room = ANY($1::text[]) ORDER BY room FOR UPDATE`
-
-	// knownSQL must be a statement after lockSQL: a statement keeps the snapshot of its beginning while it waits for a
-	// lock, so that it would miss a duplicate which committed meanwhile, and the unique key would fail the whole batch.
-	// The LIMIT keeps the planner from anything but a look-up in the index for each key, however little it knows of the
-	// table.
-	knownSQL = `
-SELECT k.n, a.room, a.seq, a.digest, a.sent_at
-FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS k(sender, id, n)
-JOIN LATERAL (SELECT * FROM chatroom.accepted WHERE sender = k.sender AND id = k.id LIMIT 1) AS a ON true`
-
-	// insertSQL inserts in the order of the keys, against deadlocks with a replica that accepts the same keys for other
-	// rooms.
-	insertSQL = `
-INSERT INTO chatroom.accepted (sender, id, room, seq, digest, sent_at)
-SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bytea[], $6::timestamptz[])
-    AS a(sender, id, room, seq, digest, sent_at)
-ORDER BY a.sender COLLATE "C", a.id COLLATE "C"`
-
-	headsSQL = `
-UPDATE chatroom.rooms AS r SET head = h.head
-FROM unnest($1::text[], $2::bigint[]) AS h(room, head) WHERE r.room = h.room`
+	// lockSQL sorts below the locking, so the rooms are locked in the order of their names.
+	lockSQL = `SELECT room FROM chatroom.rooms WHERE room = ANY($1::text[]) ORDER BY room FOR UPDATE`
 )
 
-// errMissingRoom: a room of the batch does not exist. It is made in a transaction of its own, since an insert between two
-// locks would take its lock out of order.
-var errMissingRoom = errors.New("a room is missing")
+// acceptSQL must be a statement after lockSQL: a statement keeps the snapshot of its beginning while it waits for a lock,
+// so that a head, or a duplicate, which committed meanwhile would be missed.
+//
+// known finds what was accepted before; its LIMIT keeps the planner from anything but a look-up in the index for each key,
+// however little it knows of the table. fresh gives out the seqs. keys are inserted in their order, against deadlocks with
+// a replica that accepts the same keys for other rooms. A send whose room is missing gets no row.
+var acceptSQL = `
+WITH sent AS MATERIALIZED (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::bytea[], $5::timestamptz[], $6::smallint[], $7::bytea[], $8::bytea[], $9::bytea[])
+        WITH ORDINALITY AS s(sender, id, room, digest, sent_at, shard, before, between, after, n)
+), known AS MATERIALIZED (
+    SELECT s.n, a.room, a.seq, a.digest, a.sent_at
+    FROM sent AS s
+    JOIN LATERAL (SELECT * FROM chatroom.accepted WHERE sender = s.sender AND id = s.id LIMIT 1) AS a ON true
+), fresh AS MATERIALIZED (
+    SELECT s.*, r.head + row_number() OVER (PARTITION BY s.room ORDER BY s.n) AS seq
+    FROM sent AS s JOIN chatroom.rooms AS r ON r.room = s.room
+    WHERE s.n NOT IN (SELECT n FROM known)
+), keys AS (
+    INSERT INTO chatroom.accepted (sender, id, room, seq, digest, sent_at)
+    SELECT sender, id, room, seq, digest, sent_at FROM fresh ORDER BY sender COLLATE "C", id COLLATE "C"
+), events AS (
+    SELECT shard, room AS key, seq, before || convert_to(seq::text, 'UTF8') || between || convert_to(seq::text, 'UTF8') || after AS payload
+    FROM fresh
+), appended AS (` + outbox.AppendFrom("events") + `
+), heads AS (
+    UPDATE chatroom.rooms AS r SET head = f.head
+    FROM (SELECT room, max(seq) AS head FROM fresh GROUP BY room) AS f WHERE r.room = f.room
+)
+SELECT n, true, room, seq, digest, sent_at FROM known
+UNION ALL SELECT n, false, room, seq, digest, sent_at FROM fresh`
 
-// attempt runs one accepting transaction; without commit it is rolled back at the end. It fills in the receipts, which
-// mean something only with a nil error.
-func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Receipt, commit bool) error {
+// attempt runs one accepting transaction; without commit it is rolled back at its end. It fills in the receipts, which
+// mean something only with a nil error, and returns the candidates whose rooms are missing.
+func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Receipt, commit bool) (left []candidate, err error) {
+	firsts, repeated := split(cs)
+	in, err := columnsOf(firsts)
+	if err != nil {
+		return nil, err
+	}
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
-		return fmt.Errorf("accept: %w", err)
+		return nil, fmt.Errorf("accept: %w", err)
 	}
 	defer conn.Release() // a connection that is not idle is closed, which ends its transaction
-	heads, known, err := look(ctx, conn, cs)
-	if err != nil {
-		rollback(ctx, conn)
-		return fmt.Errorf("accept: lock rooms: %w", err)
-	}
-	pl, err := decide(cs, heads, known, receipts)
-	if err != nil || len(pl.fresh) == 0 {
-		rollback(ctx, conn)
-		return err
-	}
-	if err := write(ctx, conn, pl, commit); err != nil {
-		if commit && isUnknown(err) {
-			// Closing the connection is all that can be done. The server may get, or be working on, the COMMIT now or
-			// later. Until it has decided it holds the locks on the rooms, so a second Accept of the same sends waits
-			// for that decision and then sees it.
-			return fmt.Errorf("accept: %w: %w", ErrUnknownOutcome, err)
-		}
-		rollback(ctx, conn)
-		return fmt.Errorf("accept: %w", err)
-	}
-	if !commit {
-		rollback(ctx, conn)
-	}
-	return nil
-}
-
-// look is the first round trip: it begins, locks the rooms and finds the sends that were accepted before.
-func look(ctx context.Context, conn *pgxpool.Conn, cs []candidate) (map[string]int64, map[key]prior, error) {
-	names := rooms(cs)
-	senders, ids := make([]string, len(cs)), make([]string, len(cs))
-	for i, c := range cs {
-		senders[i], ids[i] = c.send.Sender, c.send.ID
-	}
-	heads, known := map[string]int64{}, map[key]prior{}
+	known := make(map[key]prior, len(firsts))
+	found := make([]bool, len(firsts))
 	var b pgx.Batch
 	b.Queue(beginSQL)
-	b.Queue(lockSQL, names).Query(func(rows pgx.Rows) (err error) {
-		heads, err = scanHeads(rows)
-		return err
-	})
-	b.Queue(knownSQL, senders, ids).Query(func(rows pgx.Rows) error {
-		var n int64
-		var a prior
-		var digest []byte
-		_, err := pgx.ForEachRow(rows, []any{&n, &a.room, &a.seq, &digest, &a.sentAt}, func() error {
-			a.sentAt = a.sentAt.UTC()
-			copy(a.digest[:], digest)
-			known[key{senders[n-1], ids[n-1]}] = a
-			return nil
+	b.Queue(lockSQL, rooms(firsts))
+	b.Queue(acceptSQL, in.senders, in.ids, in.rooms, in.digests, in.times, in.shards, in.before, in.between, in.after).
+		Query(func(rows pgx.Rows) error {
+			var n int64
+			var before bool
+			var a prior
+			var digest []byte
+			_, err := pgx.ForEachRow(rows, []any{&n, &before, &a.room, &a.seq, &digest, &a.sentAt}, func() error {
+				c := firsts[n-1]
+				a.sentAt = a.sentAt.UTC()
+				copy(a.digest[:], digest)
+				known[key{c.send.Sender, c.send.ID}] = a
+				receipts[c.at] = judge(c, a, before)
+				found[n-1] = true
+				return nil
+			})
+			return err
 		})
-		return err
+	end := "ROLLBACK"
+	if commit {
+		end = "COMMIT"
+	}
+	b.Queue(end).Exec(func(tag pgconn.CommandTag) error {
+		if tag.String() != end { // to the COMMIT of a transaction that had failed the server says ROLLBACK, and no error
+			return errRolledBack
+		}
+		return nil
 	})
 	if err := conn.SendBatch(ctx, &b).Close(); err != nil {
-		return nil, nil, err
+		if commit && isUnknown(err) {
+			// The server may get, or be working on, the transaction now or later. A second Accept of the same sends
+			// finds what it did, waits for it at the locks, or comes before it; then the first one finds duplicates.
+			return nil, fmt.Errorf("accept: %w: %w", ErrUnknownOutcome, err)
+		}
+		rollback(ctx, conn)
+		return nil, fmt.Errorf("accept: %w", err)
 	}
-	if len(heads) < len(names) {
-		return nil, nil, errMissingRoom
+	for i, c := range firsts {
+		if !found[i] {
+			left = append(left, c)
+		}
 	}
-	return heads, known, nil
+	for _, c := range repeated {
+		if a, ok := known[key{c.send.Sender, c.send.ID}]; ok {
+			receipts[c.at] = judge(c, a, true)
+		} else {
+			left = append(left, c)
+		}
+	}
+	return left, nil
 }
 
-// write is the second round trip: all inserts, and with commit the COMMIT, sent together. After an error of a statement
-// the server skips the rest, the COMMIT too.
-func write(ctx context.Context, conn *pgxpool.Conn, pl plan, commit bool) error {
-	n := len(pl.fresh)
-	senders, ids, names := make([]string, n), make([]string, n), make([]string, n)
-	seqs, digests, times := make([]int64, n), make([][]byte, n), make([]time.Time, n)
-	for i := range pl.fresh {
-		a := &pl.fresh[i]
-		senders[i], ids[i], names[i], seqs[i], digests[i], times[i] = a.sender, a.id, a.room, a.seq, a.digest[:], a.sentAt
+// split takes apart the first candidates of their keys and those that repeat one in the same batch.
+func split(cs []candidate) (firsts, repeated []candidate) {
+	seen := make(map[key]struct{}, len(cs))
+	firsts = make([]candidate, 0, len(cs))
+	for _, c := range cs {
+		k := key{c.send.Sender, c.send.ID}
+		if _, again := seen[k]; again {
+			repeated = append(repeated, c)
+			continue
+		}
+		seen[k] = struct{}{}
+		firsts = append(firsts, c)
 	}
-	moved, heads := make([]string, 0, len(pl.heads)), make([]int64, 0, len(pl.heads))
-	for room, head := range pl.heads {
-		moved, heads = append(moved, room), append(heads, head)
+	return firsts, repeated
+}
+
+// columns are the parameters of acceptSQL.
+type columns struct {
+	senders, ids, rooms             []string
+	digests, before, between, after [][]byte
+	times                           []time.Time
+	shards                          []int16
+}
+
+func columnsOf(cs []candidate) (columns, error) {
+	n := len(cs)
+	in := columns{
+		senders: make([]string, n), ids: make([]string, n), rooms: make([]string, n), digests: make([][]byte, n),
+		before: make([][]byte, n), between: make([][]byte, n), after: make([][]byte, n),
+		times: make([]time.Time, n), shards: make([]int16, n),
 	}
-	var b pgx.Batch
-	b.Queue(insertSQL, senders, ids, names, seqs, digests, times)
-	outbox.QueueAppend(&b, pl.rows)
-	b.Queue(headsSQL, moved, heads)
-	if commit {
-		b.Queue(`COMMIT`).Exec(func(tag pgconn.CommandTag) error {
-			if tag.String() != "COMMIT" { // of a transaction that had failed the server says ROLLBACK, and no error
-				return errRolledBack
-			}
-			return nil
-		})
+	for i := range cs {
+		s := &cs[i].send
+		in.senders[i], in.ids[i], in.rooms[i], in.times[i] = s.Sender, s.ID, s.Room, s.SentAt
+		in.digests[i], in.shards[i] = cs[i].digest[:], int16(events.Shard(s.Room))
+		var err error
+		if in.before[i], in.between[i], in.after[i], err = message(*s, 0).EncodeAround(""); err != nil {
+			return in, fmt.Errorf("accept in %s: %w", s.Room, err)
+		}
 	}
-	return conn.SendBatch(ctx, &b).Close()
+	return in, nil
 }
 
 // errRolledBack: the server answered COMMIT with a rollback.
@@ -161,7 +182,7 @@ func rollback(ctx context.Context, conn *pgxpool.Conn) {
 	_, _ = conn.Exec(ctx, "ROLLBACK")
 }
 
-// isUnknown sorts the errors of the round trip that carries the COMMIT. Only two tell that nothing was committed: the
+// isUnknown sorts the errors of the round trip. Only two tell that nothing was committed: the
 // server's own ERROR, which it answers to a statement, and an error from before anything was sent. FATAL and PANIC end
 // the session and may come after the commit.
 func isUnknown(err error) bool {

@@ -86,6 +86,20 @@ type accepted struct {
 	prior
 }
 
+// judge makes the receipt of a candidate from what stands under its key; before tells that it stood there already.
+func judge(c candidate, a prior, before bool) Receipt {
+	if a.room != c.send.Room || a.digest != c.digest {
+		return Receipt{Err: ErrIDConflict}
+	}
+	return Receipt{Seq: a.seq, SentAt: a.sentAt, Duplicate: before}
+}
+
+func message(s Send, seq int64) events.MessageSent {
+	return events.MessageSent{
+		Room: s.Room, Seq: seq, Kind: events.KindMessage, ID: s.ID, From: s.Sender, Text: s.Text, SentAt: s.SentAt,
+	}
+}
+
 // decide judges the candidates in their order against what the locked database knows, gives out the seqs, and fills in
 // the receipts. heads holds every room of the candidates, known every key that was accepted before; both are changed.
 func decide(cs []candidate, heads map[string]int64, known map[key]prior, receipts []Receipt) (plan, error) {
@@ -93,17 +107,11 @@ func decide(cs []candidate, heads map[string]int64, known map[key]prior, receipt
 	for _, c := range cs {
 		s, k := c.send, key{c.send.Sender, c.send.ID}
 		if was, ok := known[k]; ok {
-			if was.room != s.Room || was.digest != c.digest {
-				receipts[c.at] = Receipt{Err: ErrIDConflict}
-			} else {
-				receipts[c.at] = Receipt{Seq: was.seq, SentAt: was.sentAt, Duplicate: true}
-			}
+			receipts[c.at] = judge(c, was, true)
 			continue
 		}
 		seq := heads[s.Room] + 1
-		payload, err := events.MessageSent{
-			Room: s.Room, Seq: seq, Kind: events.KindMessage, ID: s.ID, From: s.Sender, Text: s.Text, SentAt: s.SentAt,
-		}.Encode("")
+		payload, err := message(s, seq).Encode("")
 		if err != nil {
 			return plan{}, fmt.Errorf("accept in %s: %w", s.Room, err)
 		}

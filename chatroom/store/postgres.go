@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -17,7 +18,8 @@ import (
 
 // Postgres is the [Store] in the schema "chatroom" of a PostgreSQL database, which any number of chat rooms may share.
 type Postgres struct {
-	pool *pgxpool.Pool
+	pool  *pgxpool.Pool
+	rooms knownRooms
 }
 
 var _ Store = (*Postgres)(nil)
@@ -55,7 +57,7 @@ func (p *Postgres) OpenRoom(ctx context.Context, room string) (int64, error) {
 	if head, ok := heads[room]; ok {
 		return head, nil
 	}
-	if err := p.createRooms(ctx, []string{room}); err != nil {
+	if err := p.openRooms(ctx, []string{room}); err != nil {
 		return 0, err
 	}
 	heads, err = p.Heads(ctx, []string{room}) // another replica may have been first, and gone on
@@ -130,38 +132,93 @@ const maxTries = 20
 
 // Accept implements [Store].
 //
-// Two round trips: lock and look, then write and commit. The order of locks makes it free of deadlocks: all rooms of the
-// batch first, in the order of their names; then, while inserting, the idempotency keys in their order. Whoever waits for
-// a room holds only lower rooms; whoever waits for a key has all its rooms. No circle can form.
+// One round trip. The order of locks makes it free of deadlocks: all rooms of the batch first, in the order of their
+// names; then, while inserting, the idempotency keys in their order. Whoever waits for a room holds only lower rooms;
+// whoever waits for a key has all its rooms. No circle can form.
 func (p *Postgres) Accept(ctx context.Context, sends []Send) ([]Receipt, error) {
 	receipts := make([]Receipt, len(sends))
 	cs := candidates(sends, receipts)
+	var committed bool
 	var err error
-	for range maxTries {
-		if len(cs) == 0 {
-			return receipts, nil
+	for try := 0; len(cs) > 0; try++ {
+		if try == maxTries {
+			err = fmt.Errorf("%d tries: %w", maxTries, cmp.Or(err, errors.New("no progress")))
+			break
 		}
-		err = p.attempt(ctx, cs, receipts, true)
-		switch {
-		case err == nil:
-			return receipts, nil
-		case errors.Is(err, errMissingRoom):
-			if err = p.createRooms(ctx, rooms(cs)); isBadRow(err) {
-				cs, err = p.dropBad(ctx, cs, receipts)
+		if err = p.openRooms(ctx, rooms(cs)); err == nil {
+			var left []candidate
+			if left, err = p.attempt(ctx, cs, receipts, true); err == nil {
+				committed = committed || len(left) < len(cs)
+				if cs = left; len(cs) > 0 { // their rooms are gone: somebody changed the tables
+					p.rooms.forget()
+				}
+				continue
 			}
-			if err != nil {
-				return nil, err
-			}
-		case isRace(err):
-		case isBadRow(err):
-			if cs, err = p.dropBad(ctx, cs, receipts); err != nil {
-				return nil, err
-			}
-		default:
-			return nil, err
+		}
+		if isBadRow(err) {
+			cs, err = p.dropBad(ctx, cs, receipts)
+		}
+		if err != nil && !isRace(err) {
+			break
 		}
 	}
-	return nil, fmt.Errorf("accept %d messages: %d tries: %w", len(sends), maxTries, cmp.Or(err, errors.New("no progress")))
+	switch {
+	case err == nil || len(cs) == 0:
+		return receipts, nil
+	case committed: // a part is; only another try with the same sends can tell
+		return nil, fmt.Errorf("accept %d messages: %w: %w", len(sends), ErrUnknownOutcome, err)
+	}
+	return nil, fmt.Errorf("accept %d messages: %w", len(sends), err)
+}
+
+// openRooms makes those rooms that are not known to exist, in a transaction of its own, since an insert between two
+// locks would take its lock out of order. names must be sorted.
+func (p *Postgres) openRooms(ctx context.Context, names []string) error {
+	unknown := p.rooms.unknown(names)
+	if len(unknown) == 0 {
+		return nil
+	}
+	if err := p.createRooms(ctx, unknown); err != nil {
+		return err
+	}
+	p.rooms.add(unknown)
+	return nil
+}
+
+// knownRooms remembers rooms that exist; a room is never removed. It forgets all when it grows large.
+type knownRooms struct {
+	mu    sync.Mutex
+	names map[string]struct{} // guarded by mu
+}
+
+const maxKnownRooms = 100_000
+
+func (k *knownRooms) unknown(names []string) (out []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, n := range names {
+		if _, ok := k.names[n]; !ok {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (k *knownRooms) add(names []string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.names == nil || len(k.names) > maxKnownRooms {
+		k.names = make(map[string]struct{})
+	}
+	for _, n := range names {
+		k.names[n] = struct{}{}
+	}
+}
+
+func (k *knownRooms) forget() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.names = nil
 }
 
 // dropBad finds the candidates that the database refuses, by halving, and returns the others. Its tries are rolled back,
@@ -170,7 +227,7 @@ func (p *Postgres) dropBad(ctx context.Context, cs []candidate, receipts []Recei
 	scratch := make([]Receipt, len(receipts))
 	err := p.createRooms(ctx, rooms(cs))
 	for try := 0; err == nil && try < maxTries; try++ {
-		if err = p.attempt(ctx, cs, scratch, false); isRace(err) {
+		if _, err = p.attempt(ctx, cs, scratch, false); isRace(err) {
 			err = nil
 			continue
 		}

@@ -123,7 +123,7 @@ func mustEachOnce(t *testing.T, s store.Store, want int) {
 	}
 }
 
-// The connection breaks in the middle of COMMIT, before or after the server saw it. Either way the outcome is unknown, and
+// The connection breaks in the middle of the transaction, before or after the server saw it. Either way the outcome is unknown, and
 // the same sends again are each committed once, under the same seqs.
 func TestUnknownCommitIsTriedAgain(t *testing.T) {
 	t.Parallel()
@@ -132,7 +132,7 @@ func TestUnknownCommitIsTriedAgain(t *testing.T) {
 			t.Parallel()
 			p, s, _ := mustOnePool(t)
 			batch := sends("", 10)
-			c := p.breakTrip(2, how)
+			c := p.breakTrip(1, how)
 			_, err := s.Accept(t.Context(), batch)
 			<-c.arrived
 			if !errors.Is(err, store.ErrUnknownOutcome) {
@@ -153,72 +153,44 @@ func TestUnknownCommitIsTriedAgain(t *testing.T) {
 	}
 }
 
-// The COMMIT is still on its way when the client has given up on it: the second try waits for the locks that the first
-// transaction holds, and so for its outcome.
-func TestDelayedCommitIsWaitedFor(t *testing.T) {
+// The transaction is still on its way when the client has given up on it, and tries again: the second try comes first,
+// and the first one, when it arrives, finds that all is done.
+func TestDelayedTransactionComesTooLate(t *testing.T) {
 	t.Parallel()
-	p, s, direct := mustOnePool(t)
+	p, s, _ := mustOnePool(t)
 	batch := sends("", 10)
-	c := p.breakTrip(2, delay)
+	c := p.breakTrip(1, delay)
 	if _, err := s.Accept(t.Context(), batch); !errors.Is(err, store.ErrUnknownOutcome) {
 		t.Fatalf("got %v, want ErrUnknownOutcome", err)
 	}
 	<-c.arrived
-	type result struct {
-		receipts []store.Receipt
-		err      error
+	receipts, err := s.Accept(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
 	}
-	second := make(chan result, 1)
-	go func() {
-		r, err := s.Accept(t.Context(), batch)
-		second <- result{r, err}
-	}()
-	waitFor(t, "the second try waits for a lock", func() bool {
-		var waiting bool
-		err := direct.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_stat_activity
-			WHERE datname = current_database() AND wait_event_type = 'Lock')`).Scan(&waiting)
-		if err != nil {
-			t.Fatal(err)
+	for i, r := range receipts {
+		if r.Duplicate || r.Err != nil || r.Seq != int64(2+i/2) {
+			t.Errorf("receipt %d: got %+v, want the new seq %d", i, r, 2+i/2)
 		}
-		return waiting
-	})
-	select {
-	case r := <-second:
-		t.Fatalf("the second try did not wait: %+v", r)
-	default:
 	}
 	close(c.release)
 	<-c.done
-	got := <-second
-	if got.err != nil {
-		t.Fatal(got.err)
-	}
-	for i, r := range got.receipts {
-		if !r.Duplicate || r.Err != nil || r.Seq != int64(2+i/2) {
-			t.Errorf("receipt %d: got %+v, want the duplicate with seq %d", i, r, 2+i/2)
-		}
-	}
 	mustEachOnce(t, s, 12)
 }
 
-// A break before the COMMIT was sent, and a database that is away, are plain errors: nothing was committed.
+// A database that is away is a plain error, as soon as that is known: nothing was committed. The first call may find a
+// connection that was good a moment ago, and cannot tell.
 func TestOutageCommitsNothing(t *testing.T) {
 	t.Parallel()
 	p, s, direct := mustOnePool(t)
 	batch := sends("", 10)
-	for _, how := range []int{loseRequest, loseAnswer} {
-		c := p.breakTrip(1, how)
-		_, err := s.Accept(t.Context(), batch)
-		<-c.arrived
-		if err == nil || errors.Is(err, store.ErrUnknownOutcome) {
-			t.Errorf("first round trip broken: got %v, want a plain error", err)
-		}
-		mustEachOnce(t, store.NewPostgres(direct), 2)
-	}
 	p.stop()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	_, err := s.Accept(ctx, batch)
+	if errors.Is(err, store.ErrUnknownOutcome) {
+		_, err = s.Accept(ctx, batch)
+	}
 	if err == nil || errors.Is(err, store.ErrUnknownOutcome) || errors.Is(err, store.ErrBadRow) {
 		t.Errorf("database away: got %v, want a plain error", err)
 	}
@@ -289,17 +261,4 @@ func TestLockedRoomIsPlainError(t *testing.T) {
 		t.Errorf("after the other is gone: %v", err)
 	}
 	mustEachOnce(t, s, 4)
-}
-
-// waitFor polls a condition of the server, for which there is no signal.
-func waitFor(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	for !ok() {
-		select {
-		case <-deadline:
-			t.Fatalf("waited in vain: %s", what)
-		case <-time.After(10 * time.Millisecond):
-		}
-	}
 }
