@@ -19,6 +19,7 @@ const (
 	openWithin  = 20 * time.Second // dial, handshake and declaring
 	closeWithin = 2 * time.Second
 	rpcWithin   = 10 * time.Second
+	tellEvery   = 30 * time.Second // the same reason for not being connected
 )
 
 // link keeps one connection to the broker: it dials, declares the topology, and does so again whenever the connection
@@ -60,17 +61,24 @@ func (l *link) close() {
 func (l *link) run() {
 	defer close(l.done)
 	retry := backoff{first: l.cfg.RetryMin, max: l.cfg.RetryMax}
+	var told string // the last error in the log; it is told again after a while, or when it changes
+	var toldAt time.Time
 	for l.ctx.Err() == nil {
 		conn, raw, err := l.open()
 		if err != nil {
 			if l.ctx.Err() != nil {
 				return
 			}
+			err = explain(l.cfg.host(), err)
 			l.set(nil, nil, err)
-			l.log.Warn("broker not reachable, trying again", "host", l.cfg.host(), "error", err)
+			if err.Error() != told || time.Since(toldAt) > tellEvery {
+				told, toldAt = err.Error(), time.Now()
+				l.log.Warn("waiting for the broker", "error", err)
+			}
 			retry.wait(l.ctx)
 			continue
 		}
+		told = ""
 		opened := time.Now()
 		l.log.Info("broker connected", "host", l.cfg.host())
 		err = l.hold(conn, raw)

@@ -102,10 +102,14 @@ func (w *windows) Close() error {
 	return nil
 }
 
+// pauseTold is how long the transport may be away, at a start for example, before that is worth a line.
+const pauseTold = 2 * time.Second
+
 // ready waits until the transport is; false when live has ended, or the transport is closed.
 func (w *windows) ready(live context.Context) bool {
 	wait := backoff{first: 20 * time.Millisecond, max: time.Second}
-	for said := false; live.Err() == nil; {
+	began, said := time.Now(), false
+	for live.Err() == nil {
 		err := w.transport.Ready()
 		if err == nil {
 			return true
@@ -113,7 +117,7 @@ func (w *windows) ready(live context.Context) bool {
 		if errors.Is(err, ErrClosed) {
 			return false
 		}
-		if !said {
+		if !said && time.Since(began) > pauseTold {
 			w.o.Logger.Warn("relay pauses", "error", err)
 			said = true
 		}
