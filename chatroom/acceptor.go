@@ -140,7 +140,7 @@ func (a *acceptor) commit(ctx context.Context, batch []pending) {
 // can tell, and the ids make the second try harmless. A duplicate that a later try finds is, as far as anybody can know,
 // the work of the earlier one, so that it is answered, and shown to the room, like any new message.
 func (a *acceptor) try(ctx context.Context, sends []store.Send) ([]store.Receipt, error) {
-	deadline := time.Now().Add(outcomeTimeout)
+	var deadline time.Time // from the first unknown outcome on
 	pause := 50 * time.Millisecond
 	unknown := false
 	for {
@@ -155,7 +155,9 @@ func (a *acceptor) try(ctx context.Context, sends []store.Send) ([]store.Receipt
 			}
 			return receipts, nil
 		}
-		unknown = unknown || errors.Is(err, store.ErrUnknownOutcome)
+		if !unknown && errors.Is(err, store.ErrUnknownOutcome) {
+			unknown, deadline = true, time.Now().Add(outcomeTimeout)
+		}
 		if !unknown || time.Now().Add(pause).After(deadline) {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package chatroom
 
 import (
+	"context"
 	"encoding/binary"
 	"net"
 	"time"
@@ -17,7 +18,11 @@ const flushBytes = 64 << 10
 // the system call is what a small frame costs. It writes beside the WebSocket library, which must write nothing itself.
 // One goroutine owns it. After an error it drops everything.
 type frameWriter struct {
-	conn    net.Conn
+	// Immutable.
+	conn  net.Conn
+	ctx   context.Context // of the session; when it ends writes must hurry
+	alive func()          // called after a large write: the client reads
+
 	buf     []byte // whole frames
 	scratch []byte
 	encoded [][]byte // for the events of one frame
@@ -61,13 +66,21 @@ func (w *frameWriter) append(kind int, payload []byte) {
 	}
 }
 
-// flush writes what was collected, within writeTimeout.
+// flush writes what was collected, within writeTimeout, or farewellTimeout where the session has ended.
 func (w *frameWriter) flush() error {
 	if w.err != nil || len(w.buf) == 0 {
 		return w.err
 	}
-	if w.err = w.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); w.err == nil {
+	if w.err = w.conn.SetWriteDeadline(time.Now().Add(writeTimeout)); w.err == nil && w.ctx.Err() != nil {
+		w.err = w.conn.SetWriteDeadline(time.Now().Add(farewellTimeout))
+	}
+	if w.err == nil {
 		_, w.err = w.conn.Write(w.buf)
+	}
+	// A client that takes so much reads, though its answer to a ping may wait behind it. A small write proves nothing:
+	// it fits into the buffers of a dead connection.
+	if w.err == nil && len(w.buf) >= flushBytes {
+		w.alive()
 	}
 	w.buf = w.buf[:0]
 	if cap(w.buf) > 4<<10 {

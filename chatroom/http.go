@@ -2,7 +2,6 @@ package chatroom
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -101,23 +100,9 @@ func parsePost(r *http.Request, body []byte) (store.Send, *frame.Error) {
 	if !frame.ValidRoom(in.Room) {
 		return in, frame.Errorf(frame.BadRequest, in.ID, "room must be 1 to %d of letters, digits, '.', '_', '-'", frame.MaxRoom)
 	}
-	var b struct {
-		Text *string `json:"text"`
-		Name string  `json:"name"`
-	}
-	if err := frame.CheckEncoding(body); err != nil {
-		err.ID = in.ID
-		return in, err
-	}
-	if err := json.Unmarshal(body, &b); err != nil || b.Text == nil {
-		return in, frame.Errorf(frame.BadRequest, in.ID, `the body must be a JSON object with "text" and "name"`)
-	}
-	if err := frame.CheckName(b.Name); err != nil {
-		err.ID = in.ID
-		return in, err
-	}
-	in.Sender, in.Text = b.Name, *b.Text
-	return in, frame.CheckText(in.ID, in.Text)
+	var err *frame.Error
+	in.Sender, in.Text, err = frame.ParsePost(in.ID, body)
+	return in, err
 }
 
 // getEvents is a page of history.

@@ -163,31 +163,35 @@ func (h *hub) fill(r *room, patience time.Duration) {
 		case <-h.ctx.Done():
 		}
 		err := h.fillNow(r)
-		r.mu.Lock()
-		r.filling = false
-		r.mu.Unlock()
 		if err != nil && h.ctx.Err() == nil {
 			h.log.Warn("hole not filled yet", "room", r.name, "error", err)
 		}
 	})
 }
 
-// fillNow reads on from the log's head until nothing is missing.
+// fillNow reads on from the log's head until there is nothing above it, and ends the room's filling.
 func (h *hub) fillNow(r *room) error {
-	for h.ctx.Err() == nil {
-		head, _ := r.marks()
+	for {
+		r.mu.Lock()
+		head, waiting := r.log.head, len(r.log.waiting)
+		r.mu.Unlock()
 		ctx, cancel := context.WithTimeout(h.ctx, openTimeout)
 		evs, err := h.reader.after(ctx, r.name, head, fillPage)
 		cancel()
-		if err != nil {
+		r.add(time.Now(), evs...)
+		if err == nil && len(evs) > 0 {
+			continue // a page may be short, since its bytes are bounded too
+		}
+		// Under the lock, so that what comes to wait above a hole after this look starts a filling of its own. What came
+		// since the read may stand above a hole that the read could not see yet.
+		r.mu.Lock()
+		again := err == nil && len(r.log.waiting) > waiting && h.ctx.Err() == nil
+		r.filling = again
+		r.mu.Unlock()
+		if !again {
 			return err
 		}
-		hole := r.add(time.Now(), evs...)
-		if len(evs) == 0 || (!hole && len(evs) < fillPage) {
-			return nil
-		}
 	}
-	return nil
 }
 
 // catchUp reads what is committed up to at least seq, if there is so much, and returns the head.

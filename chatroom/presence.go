@@ -158,7 +158,7 @@ func (p *presence) showTyping(room, user string) {
 			return
 		}
 		s.mu.Lock()
-		if sub.joined && len(s.typing) < typingQueue {
+		if sub.cursor != nil && len(s.typing) < typingQueue {
 			s.typing = append(s.typing, frame.Typing{Type: frame.TypeTyping, Room: room, From: user})
 		}
 		s.mu.Unlock()
@@ -273,10 +273,14 @@ func (d *presenceDelta) merge(joined, left []string, count int) {
 }
 
 func (d *presenceDelta) frame(room string) frame.Presence {
-	return frame.Presence{
-		Type: frame.TypePresence, Room: room, Count: d.count,
-		Joined: slices.Sorted(maps.Keys(d.joined)), Left: slices.Sorted(maps.Keys(d.left)),
+	f := frame.Presence{Type: frame.TypePresence, Room: room, Count: d.count}
+	if d.count <= frame.MembersListed {
+		f.Joined = slices.AppendSeq([]string{}, maps.Keys(d.joined))
+		f.Left = slices.AppendSeq([]string{}, maps.Keys(d.left))
+		slices.Sort(f.Joined)
+		slices.Sort(f.Left)
 	}
+	return f
 }
 
 func (p *presence) sendFull() {

@@ -56,8 +56,8 @@ func (s *session) join(c frame.Client) {
 
 	head, stored := sub.room.marks()
 	after := max(0, head-frame.DefaultTail)
-	reset := false
-	if c.After != nil {
+	reset := c.Epoch != "" && c.Epoch != s.srv.epoch
+	if c.After != nil && !reset {
 		if *c.After > head {
 			// The client may know of an event that the fan-out has not brought here yet.
 			var err error
@@ -69,21 +69,23 @@ func (s *session) join(c frame.Client) {
 				return
 			}
 		}
-		reset = *c.After > head || (c.Epoch != "" && c.Epoch != s.srv.epoch)
-		if reset {
-			after = max(0, head-frame.DefaultTail)
-		} else {
+		if reset = *c.After > head; !reset {
 			after = *c.After
 		}
+	}
+	if reset {
+		after = max(0, head-frame.DefaultTail)
 	}
 	joined := frame.Encode(frame.Joined{
 		Type: frame.TypeJoined, ID: c.ID, Room: c.Room, Epoch: s.srv.epoch, Head: head, Stored: stored,
 		Reset: reset, Members: members, Count: count,
 	})
+	cur := &cursor{after: after}
+	cur.ctx, cur.cancel = context.WithCancel(s.ctx)
 	s.mu.Lock()
 	s.subs[c.Room] = sub
-	sub.after, sub.page, sub.generation = after, nil, sub.generation+1
-	sub.stored, sub.joined = stored, true
+	sub.moveLocked(cur)
+	sub.stored = stored
 	s.replies = append(s.replies, reply{data: joined, slot: true})
 	s.markDirtyLocked(sub)
 	s.mu.Unlock()
@@ -95,7 +97,7 @@ func (s *session) leave(c frame.Client) {
 	sub := s.subs[c.Room]
 	delete(s.subs, c.Room)
 	if sub != nil {
-		sub.joined = false
+		sub.moveLocked(nil)
 	}
 	s.mu.Unlock()
 	if sub == nil {
@@ -168,7 +170,7 @@ func (s *Server) refuse(id string, err error) *frame.Error {
 		return frame.Errorf(frame.Unavailable, id, "the server is stopping; send again with the same id")
 	default:
 		s.log.Warn("request refused", "error", err)
-		return frame.Errorf(frame.Unavailable, id, "the database does not answer; send again with the same id")
+		return frame.Errorf(frame.Unavailable, id, "the storage does not answer; try again, with the same id")
 	}
 }
 

@@ -1,6 +1,7 @@
 package chatroom
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -23,21 +24,28 @@ type room struct {
 	filling bool
 }
 
-// subscription is a session's cursor in a room.
+// subscription is a session's place in a room.
 type subscription struct {
 	// Immutable.
 	room    *room
 	session *session
 
 	// Guarded by session.mu.
-	joined     bool     // false until the answer to the join is queued, and after a leave
-	after      int64    // the last seq that was handed to the connection
-	generation int      // counts the joins: a cursor that was set anew is not moved by what was under way
-	page       [][]byte // events from the databases, to be written next
-	fetching   bool
-	dirty      bool  // listed in session.dirty
-	stored     int64 // the last mark that was told
-	presence   *presenceDelta
+	cursor   *cursor // nil until the answer to the join is queued, and after a leave
+	dirty    bool    // listed in session.dirty
+	stored   int64   // the last mark that was told
+	presence *presenceDelta
+}
+
+// cursor is how far a connection has read in a room. Each join makes a new one, so that whatever is under way for an
+// older one cannot move it. Guarded by session.mu.
+type cursor struct {
+	after    int64    // the last seq that was handed to the connection
+	page     [][]byte // events from the databases that follow on it, to be written next
+	fetching bool
+
+	ctx    context.Context // of the reads for it
+	cancel context.CancelFunc
 }
 
 // add puts events into the log and wakes the readers when the head moved. It tells whether a hole is left.

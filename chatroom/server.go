@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -73,6 +74,8 @@ type Server struct {
 	upgrader websocket.Upgrader
 	catchUps chan struct{}
 
+	catchingUp atomic.Int64 // readers that wait for a page
+
 	ctx  context.Context // of the sessions
 	stop context.CancelCauseFunc
 
@@ -99,6 +102,11 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		opts: o, log: o.Logger, store: o.Store, epoch: epoch, rates: newRates(o.SendRate, o.SendBurst),
 		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps),
 	}
+	if o.Metrics != nil {
+		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "gochat_catching_up_readers", Help: "Readers who wait for a page from the databases.",
+		}, func() float64 { return float64(s.catchingUp.Load()) }))
+	}
 	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL}
 	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.log, s.stored)
@@ -106,6 +114,13 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s.acceptor = newAcceptor(o.Store, s.log, s.metrics, s.committed)
 	s.upgrader = websocket.Upgrader{
 		Subprotocols: []string{frame.Protocol}, CheckOrigin: s.allowed, HandshakeTimeout: helloTimeout,
+		Error: func(w http.ResponseWriter, _ *http.Request, status int, reason error) {
+			code := frame.BadRequest
+			if status == http.StatusForbidden {
+				code = frame.Forbidden
+			}
+			s.writeError(w, frame.Errorf(code, "", "no WebSocket: %s", reason))
+		},
 		ReadBufferSize: 1 << 10, WriteBufferSize: 4 << 10, WriteBufferPool: new(sync.Pool),
 	}
 	return s, nil

@@ -38,7 +38,12 @@ func serve(t *testing.T, s store.Store) (*Server, string) { return serveRecent(t
 // serveRecent keeps so many recent events of a room.
 func serveRecent(t *testing.T, s store.Store, recent int) (*Server, string) {
 	t.Helper()
-	srv, err := New(t.Context(), Options{Store: s, History: nothingStored{}, RecentEvents: recent})
+	return serveWith(t, Options{Store: s, History: nothingStored{}, RecentEvents: recent})
+}
+
+func serveWith(t *testing.T, o Options) (*Server, string) {
+	t.Helper()
+	srv, err := New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,6 +190,69 @@ func TestCatchingUpTakesTurnsWithLiveEvents(t *testing.T) {
 		ann.say(`{"type":"send","id":"%d","room":"r","text":"x"}`, i)
 	}
 	wg.Wait()
+}
+
+// A page from the databases goes out in frames of a bounded size, whatever its texts: one write has a deadline, and a slow
+// reader must be able to meet it.
+func TestPagesGoOutInBoundedFrames(t *testing.T) {
+	t.Parallel()
+	c := cursor{}
+	for range 200 {
+		c.page = append(c.page, make([]byte, 20<<10))
+	}
+	total := 0
+	for len(c.page) > 0 {
+		part := c.take()
+		size := 0
+		for _, e := range part {
+			size += len(e)
+		}
+		if total += len(part); len(part) == 0 || size > frameBytes+20<<10 {
+			t.Fatalf("a frame of %d events, %d bytes", len(part), size)
+		}
+	}
+	if total != 200 {
+		t.Errorf("%d events, want 200", total)
+	}
+}
+
+// historyDown is what a chat room sees while no persister answers; the outbox of emptied holds nothing any more.
+type historyDown struct{ nothingStored }
+
+func (historyDown) Page(context.Context, string, int64, int64, int) ([]events.MessageSent, error) {
+	return nil, errors.New("no persister answers")
+}
+
+type emptied struct{ store.Store }
+
+func (emptied) Tail(context.Context, string, int64, int64, int) ([]events.MessageSent, error) {
+	return nil, nil
+}
+
+// Who leaves, or joins elsewhere, ends the reads that were under way for him, also while they wait for the history.
+func TestLeaveEndsCatchingUp(t *testing.T) {
+	t.Parallel()
+	s := sqliteStore(t)
+	sends := []store.Send{{Sender: "x", ID: "1", Room: "r", Text: "x", SentAt: time.Now()}}
+	if _, err := s.Accept(t.Context(), sends); err != nil {
+		t.Fatal(err)
+	}
+	srv, url := serveWith(t, Options{Store: emptied{s}, History: historyDown{}})
+	ann := join(t, url, "ann")
+	for range 100 {
+		ann.say(`{"type":"leave","room":"r"}`)
+		ann.say(`{"type":"join","room":"r","after":0}`)
+		ann.until(func(f frame.Server) bool { return f.Type == frame.TypeJoined })
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
+		if n := srv.catchingUp.Load(); n <= 1 {
+			tick.Stop()
+			return
+		} else if time.Now().After(deadline) {
+			t.Fatalf("%d reads go on for one subscription", n)
+		}
+	}
 }
 
 // scripted is a store whose Accept can be stopped and spoilt.

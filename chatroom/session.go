@@ -16,6 +16,8 @@ import (
 const (
 	helloTimeout = 5 * time.Second
 	writeTimeout = 10 * time.Second
+	// farewellTimeout bounds each write of a session that has ended: the last answers, and bye.
+	farewellTimeout = time.Second
 	// slots is how many requests of one connection may be unanswered. A client that sends more is not read from until
 	// an answer has left, which bounds what a session can hold.
 	slots = 64
@@ -43,10 +45,9 @@ type session struct {
 
 	mu      sync.Mutex // guards the fields below and the mutable ones of subs; taken after a room's mu
 	subs    map[string]*subscription
-	dirty   []*subscription
+	dirty   []*subscription // to be written to
 	replies []reply
 	typing  []frame.Typing // bounded, the rest is dropped
-	heads   bool           // a heads frame is due
 	pong    *[]byte        // the last ping that was not answered
 }
 
@@ -99,8 +100,11 @@ func (s *session) run() {
 		defer close(written)
 		s.writeLoop()
 	}()
-	// A read blocks until its deadline; this is what lets a stop, or a failed write, interrupt it.
-	unblock := context.AfterFunc(s.ctx, func() { _ = s.conn.SetReadDeadline(time.Now()) })
+	// A read or a write blocks until its deadline; this is what lets a stop, or a failed write, interrupt it.
+	unblock := context.AfterFunc(s.ctx, func() {
+		_ = s.conn.SetReadDeadline(time.Now())
+		_ = s.conn.SetWriteDeadline(time.Now().Add(farewellTimeout))
+	})
 	defer unblock()
 
 	err := s.readLoop()
@@ -226,11 +230,11 @@ func (s *session) hello() error {
 		return err
 	}
 	o := &s.srv.opts
-	s.push(frame.Encode(frame.Welcome{
-		Type: frame.TypeWelcome, Protocol: frame.Protocol, User: s.user, Session: s.id, Epoch: s.srv.epoch,
+	s.queue(reply{data: frame.Encode(frame.Welcome{
+		Type: frame.TypeWelcome, ID: c.ID, Protocol: frame.Protocol, User: s.user, Session: s.id, Epoch: s.srv.epoch,
 		HeartbeatMS: o.Heartbeat.Milliseconds(), Server: o.Version,
 		Limits: frame.Limits{TextBytes: frame.MaxText, RatePerS: o.SendRate, Burst: o.SendBurst, Rooms: maxRooms},
-	}))
+	})})
 	return nil
 }
 
@@ -243,9 +247,6 @@ func (s *session) acquire() bool {
 		return false
 	}
 }
-
-// push queues a frame that answers no request, before anything else was asked for.
-func (s *session) push(data []byte) { s.queue(reply{data: data}) }
 
 // answer queues the answer to a request and gives its slot on to it. A nil error is not an answer.
 func (s *session) answer(v any) {
@@ -284,11 +285,22 @@ func (s *session) markDirtyLocked(sub *subscription) {
 	}
 }
 
+// moveLocked sets a new cursor, or none, and ends what is read for the old one. The session's mu is held.
+func (sub *subscription) moveLocked(c *cursor) {
+	if sub.cursor != nil {
+		sub.cursor.cancel()
+	}
+	sub.cursor = c
+}
+
 // leaveAll ends the subscriptions.
 func (s *session) leaveAll() {
 	s.mu.Lock()
 	subs := s.subs
 	s.subs = nil
+	for _, sub := range subs {
+		sub.moveLocked(nil)
+	}
 	s.mu.Unlock()
 	for _, sub := range subs {
 		s.srv.leave(sub)

@@ -14,7 +14,7 @@ import (
 const (
 	// A frame of events carries at most this many, and about this many bytes.
 	frameEvents = 200
-	frameBytes  = 128 << 10
+	frameBytes  = 64 << 10
 	// maxReason is what a close frame holds beside its code, in bytes.
 	maxReason = 123
 	// catchUpPage is how many events a reader who fell off the log takes from the databases at once.
@@ -25,9 +25,9 @@ const (
 func (s *session) writeLoop() {
 	beat := time.NewTicker(s.srv.opts.Heartbeat)
 	defer beat.Stop()
-	w := &frameWriter{conn: s.conn.NetConn()}
+	w := &frameWriter{conn: s.conn.NetConn(), ctx: s.ctx, alive: func() { _ = s.extend() }}
 	for {
-		if err := s.writeQueued(w); err != nil {
+		if err := s.writeQueued(w, beat.C); err != nil {
 			s.cancel(err)
 			s.discard()
 			return
@@ -35,13 +35,10 @@ func (s *session) writeLoop() {
 		select {
 		case <-s.wake:
 		case <-beat.C:
-			s.mu.Lock()
-			s.heads = true
-			s.mu.Unlock()
-			w.control(websocket.PingMessage, nil)
+			s.heartbeat(w)
 			s.signal()
 		case <-s.flush:
-			if err := s.writeQueued(w); err == nil {
+			if err := s.writeQueued(w, nil); err == nil {
 				s.sayBye(w)
 			}
 			s.discard()
@@ -50,18 +47,52 @@ func (s *session) writeLoop() {
 	}
 }
 
+// heartbeat appends a ping and the heads of the rooms that are joined.
+func (s *session) heartbeat(w *frameWriter) {
+	w.control(websocket.PingMessage, nil)
+	s.mu.Lock()
+	subs := make([]*subscription, 0, len(s.subs))
+	for _, sub := range s.subs {
+		subs = append(subs, sub)
+	}
+	s.mu.Unlock()
+	if len(subs) == 0 {
+		return
+	}
+	heads := make(map[string]int64, len(subs))
+	for _, sub := range subs {
+		heads[sub.room.name], _ = sub.room.marks()
+	}
+	w.text(frame.Encode(frame.Heads{Type: frame.TypeHeads, Rooms: heads}))
+}
+
+// turn is a subscription that has something to be written, for the cursor that it had when its turn was given. A join
+// between the two has queued its own answer, and has listed the subscription again.
+type turn struct {
+	sub    *subscription
+	cursor *cursor
+}
+
 // writeQueued writes what there is: the answers first, then from each room a frame at a time in turn, so that no room and
-// no catching up keeps an answer waiting for long.
-func (s *session) writeQueued(w *frameWriter) error {
+// no catching up keeps an answer, or the heartbeat, waiting for long.
+func (s *session) writeQueued(w *frameWriter, beat <-chan time.Time) error {
+	var turns []turn
 	for {
-		s.mu.Lock()
-		replies, dirty, typing, heads, pong := s.replies, s.dirty, s.typing, s.heads, s.pong
-		s.replies, s.dirty, s.typing, s.heads, s.pong = nil, nil, nil, false, nil
-		for _, sub := range dirty {
-			sub.dirty = false
+		select {
+		case <-beat:
+			s.heartbeat(w)
+		default:
 		}
+		turns = turns[:0]
+		s.mu.Lock()
+		replies, typing, pong := s.replies, s.typing, s.pong
+		for _, sub := range s.dirty {
+			sub.dirty = false
+			turns = append(turns, turn{sub, sub.cursor})
+		}
+		s.replies, s.dirty, s.typing, s.pong = nil, s.dirty[:0], nil, nil
 		s.mu.Unlock()
-		if len(replies) == 0 && len(dirty) == 0 && len(typing) == 0 && !heads && pong == nil {
+		if len(replies) == 0 && len(turns) == 0 && len(typing) == 0 && pong == nil {
 			return w.flush()
 		}
 		if pong != nil {
@@ -71,14 +102,11 @@ func (s *session) writeQueued(w *frameWriter) error {
 			w.text(r.data)
 		}
 		s.releaseSlots(replies)
-		for _, sub := range dirty {
-			s.writeSub(sub, w)
+		for _, t := range turns {
+			s.writeTurn(t, w)
 		}
 		for _, t := range typing {
 			w.text(frame.Encode(t))
-		}
-		if heads {
-			s.writeHeads(w)
 		}
 		if w.err != nil {
 			return w.err
@@ -86,81 +114,95 @@ func (s *session) writeQueued(w *frameWriter) error {
 	}
 }
 
-// writeSub writes one frame of a room's events, and what else changed there. Where more is left it marks the
-// subscription again.
-func (s *session) writeSub(sub *subscription, w *frameWriter) {
+// writeTurn writes one frame of a room's events, and what else changed there. Where more is left it marks the
+// subscription again. A session that ended answers, but follows no room any more.
+func (s *session) writeTurn(t turn, w *frameWriter) {
+	sub := t.sub
 	s.mu.Lock()
-	if !sub.joined {
+	if t.cursor == nil || sub.cursor != t.cursor || s.ctx.Err() != nil {
 		s.mu.Unlock()
 		return
 	}
-	after, encoded, generation, delta := sub.after, sub.page, sub.generation, sub.presence
-	sub.page, sub.presence = nil, nil
+	after, delta := t.cursor.after, sub.presence
+	sub.presence = nil
+	encoded := t.cursor.take()
+	more := len(encoded) > 0 // the rest of the page, or the log after it
 	s.mu.Unlock()
 
 	if delta != nil {
 		w.text(frame.Encode(delta.frame(sub.room.name)))
 	}
-	more := len(encoded) > 0 // and perhaps the log, after a page
 	if !more {
 		var head int64
 		var inLog bool
 		if w.encoded, head, inLog = sub.room.read(w.encoded[:0], after, frameEvents, frameBytes); !inLog {
-			s.fetch(sub, after, generation)
+			s.fetch(t, after)
 		}
 		encoded = w.encoded
 		more = inLog && after+int64(len(encoded)) < head
 	}
-	if len(encoded) > 0 {
+	if n := len(encoded); n > 0 {
 		w.events(sub.room.name, encoded)
-		s.srv.metrics.delivered.Add(float64(len(encoded)))
+		s.srv.metrics.delivered.Add(float64(n))
 	}
-
-	if mark, tell := s.advance(sub, generation, after+int64(len(encoded)), more); tell {
+	if mark, tell := s.advance(t, after+int64(len(encoded)), more); tell {
 		w.text(frame.Encode(frame.Stored{Type: frame.TypeStored, Room: sub.room.name, Seq: mark}))
 	}
 }
 
+// take takes from the page what fits into a frame, and at least one event.
+func (c *cursor) take() (encoded [][]byte) {
+	n, bytes := 0, 0
+	for n < len(c.page) && n < frameEvents && bytes < frameBytes {
+		bytes += len(c.page[n])
+		n++
+	}
+	encoded, c.page = c.page[:n:n], c.page[n:]
+	if len(c.page) == 0 {
+		c.page = nil
+	}
+	return encoded
+}
+
 // advance moves a cursor to what was written, and tells whether the stored mark is news. A mark above what the client
 // has seen would name events that it does not know.
-func (s *session) advance(sub *subscription, generation int, after int64, more bool) (mark int64, tell bool) {
-	_, stored := sub.room.marks()
+func (s *session) advance(t turn, after int64, more bool) (mark int64, tell bool) {
+	_, stored := t.sub.room.marks()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if sub.generation != generation || !sub.joined { // joined again meanwhile, from elsewhere
+	if t.sub.cursor != t.cursor { // joined again meanwhile, from elsewhere
 		return 0, false
 	}
-	sub.after = after
+	t.cursor.after = after
 	if more {
-		s.markDirtyLocked(sub)
+		s.markDirtyLocked(t.sub)
 	}
-	if mark = min(stored, after); mark <= sub.stored {
+	if mark = min(stored, after); mark <= t.sub.stored {
 		return 0, false
 	}
-	sub.stored = mark
+	t.sub.stored = mark
 	return mark, true
 }
 
 // fetch reads a page for a reader who fell off the log, or joined below it, at his own pace: one page at a time, and the
-// next one when this one is written. The cursor may have moved since the caller looked, by a page that came in between
-// or by another join; then there is nothing to read for it, and who moved it has marked the subscription.
-func (s *session) fetch(sub *subscription, after int64, generation int) {
+// next one when this one is written. A page may have come since the caller looked; then there is nothing to read.
+func (s *session) fetch(t turn, after int64) {
+	c := t.cursor
 	s.mu.Lock()
-	current := func() bool { return sub.generation == generation && sub.after == after && len(sub.page) == 0 }
-	if sub.fetching || !current() || s.ctx.Err() != nil {
+	if c.fetching || t.sub.cursor != c || c.after != after || len(c.page) > 0 {
 		s.mu.Unlock()
 		return
 	}
-	sub.fetching = true
+	c.fetching = true
 	s.mu.Unlock()
 	s.reads.Go(func() {
-		page, err := s.srv.catchUpPage(s.ctx, sub.room.name, after)
+		page, err := s.srv.catchUpPage(c.ctx, t.sub.room.name, after)
 		s.mu.Lock()
-		sub.fetching = false
-		if err == nil && current() {
-			sub.page = page
+		c.fetching = false
+		if err == nil && t.sub.cursor == c {
+			c.page = page
+			s.markDirtyLocked(t.sub)
 		}
-		s.markDirtyLocked(sub)
 		s.mu.Unlock()
 		s.signal()
 	})
@@ -168,6 +210,8 @@ func (s *session) fetch(sub *subscription, after int64, generation int) {
 
 // catchUpPage reads a page above after, and tries until it can or ctx ends: the reader was promised these events.
 func (s *Server) catchUpPage(ctx context.Context, room string, after int64) ([][]byte, error) {
+	s.catchingUp.Add(1)
+	defer s.catchingUp.Add(-1)
 	pause := 50 * time.Millisecond
 	for {
 		select {
@@ -202,33 +246,20 @@ func (s *Server) catchUpPage(ctx context.Context, room string, after int64) ([][
 	}
 }
 
-func (s *session) writeHeads(w *frameWriter) {
-	s.mu.Lock()
-	subs := make([]*subscription, 0, len(s.subs))
-	for _, sub := range s.subs {
-		subs = append(subs, sub)
-	}
-	s.mu.Unlock()
-	if len(subs) == 0 {
-		return
-	}
-	heads := make(map[string]int64, len(subs))
-	for _, sub := range subs {
-		heads[sub.room.name], _ = sub.room.marks()
-	}
-	w.text(frame.Encode(frame.Heads{Type: frame.TypeHeads, Rooms: heads}))
-}
-
-// sayBye ends the connection in the words of the protocol, where there is something to say.
+// sayBye ends the connection in the words of the protocol, where there is something to say. A client's close is answered
+// with its own code; to one that broke the framing the library has said why.
 func (s *session) sayBye(w *frameWriter) {
-	code, message := websocket.CloseNormalClosure, ""
+	cause := context.Cause(s.ctx)
 	var g *goodbye
-	if errors.As(context.Cause(s.ctx), &g) {
-		code, message = g.code, g.message
+	var closed *websocket.CloseError
+	switch {
+	case errors.As(cause, &g):
 		w.text(frame.Encode(frame.Bye{Type: frame.TypeBye, Code: g.code, Message: g.message, RetryMS: g.retryMS}))
+		reason := strings.ToValidUTF8(g.message[:min(len(g.message), maxReason)], "")
+		w.control(websocket.CloseMessage, websocket.FormatCloseMessage(g.code, reason))
+	case errors.As(cause, &closed) && closed.Code != websocket.CloseAbnormalClosure:
+		w.control(websocket.CloseMessage, websocket.FormatCloseMessage(closed.Code, ""))
 	}
-	reason := strings.ToValidUTF8(message[:min(len(message), maxReason)], "")
-	w.control(websocket.CloseMessage, websocket.FormatCloseMessage(code, reason))
 	_ = w.flush() // the client may be gone
 }
 

@@ -90,6 +90,7 @@ type Limits struct {
 // Welcome answers a hello.
 type Welcome struct {
 	Type        string `json:"type"`
+	ID          string `json:"id,omitempty"`
 	Protocol    string `json:"protocol"`
 	User        string `json:"user"`
 	Session     string `json:"session"`
@@ -145,12 +146,12 @@ type Heads struct {
 	Rooms map[string]int64 `json:"rooms"`
 }
 
-// Presence tells a change of a room's members.
+// Presence tells a change of a room's members. Joined and Left are nil above [MembersListed] members.
 type Presence struct {
 	Type   string   `json:"type"`
 	Room   string   `json:"room"`
-	Joined []string `json:"joined,omitempty"`
-	Left   []string `json:"left,omitempty"`
+	Joined []string `json:"joined,omitzero"`
+	Left   []string `json:"left,omitzero"`
 	Count  int      `json:"count"`
 }
 

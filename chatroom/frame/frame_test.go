@@ -45,8 +45,8 @@ func TestParseAnswersBadInputWithItsCode(t *testing.T) {
 		"text of white space":    {`{"type":"send","id":"1","room":"a","text":" \n\t"}`, frame.BadRequest, "1"},
 		"text too long":          {`{"type":"send","id":"1","room":"a","text":"` + long + `"}`, frame.TooLarge, "1"},
 		"text with NUL":          {`{"type":"send","id":"1","room":"a","text":"a\u0000b"}`, frame.BadRequest, "1"},
-		"half a surrogate pair":  {`{"type":"send","id":"1","room":"a","text":"a\ud800b"}`, frame.BadRequest, ""},
-		"invalid UTF-8":          {"{\"type\":\"send\",\"id\":\"1\",\"room\":\"a\",\"text\":\"\xff\"}", frame.BadRequest, ""},
+		"half a surrogate pair":  {`{"type":"send","id":"1","room":"a","text":"a\ud800b"}`, frame.BadRequest, "1"},
+		"invalid UTF-8":          {"{\"type\":\"send\",\"id\":\"1\",\"room\":\"a\",\"text\":\"\xff\"}", frame.BadRequest, "1"},
 		"history both":           {`{"type":"history","id":"1","room":"a","after":1,"before":2,"limit":1}`, frame.BadRequest, "1"},
 		"history neither":        {`{"type":"history","id":"1","room":"a","limit":1}`, frame.BadRequest, "1"},
 		"history no limit":       {`{"type":"history","id":"1","room":"a","after":1}`, frame.BadRequest, "1"},
@@ -77,13 +77,15 @@ func TestParseAcceptsWhatTheProtocolAllows(t *testing.T) {
 	t.Parallel()
 	after, limit := int64(41), 200
 	for in, want := range map[string]frame.Client{
-		`{"type":"hello","name":"ann","client":"x/1"}`:                            {Type: "hello", Name: "ann", Agent: "x/1"},
-		`{"type":"join","id":"1","room":"ops","after":41,"epoch":"e3f","new":[]}`: {Type: "join", ID: "1", Room: "ops", After: &after, Epoch: "e3f"},
-		`{"type":"join","room":"ops","after":null}`:                               {Type: "join", Room: "ops"},
-		`{"type":"leave","room":"a.b-c_D"}`:                                       {Type: "leave", Room: "a.b-c_D"},
-		`{"type":"send","id":"é","room":"a","text":"<b>\ud83d\ude00</b>"}`:        {Type: "send", ID: "é", Room: "a", Text: "<b>😀</b>"},
-		`{"type":"history","id":"h","room":"a","after":41,"limit":200}`:           {Type: "history", ID: "h", Room: "a", After: &after, Limit: &limit},
-		`{"type":"typing","room":"a"}`:                                            {Type: "typing", Room: "a"},
+		`{"type":"hello","name":"ann","client":"x/1"}`:                                    {Type: "hello", Name: "ann", Agent: "x/1"},
+		`{"type":"join","id":"1","room":"ops","after":41,"epoch":"e3f","new":[]}`:         {Type: "join", ID: "1", Room: "ops", After: &after, Epoch: "e3f"},
+		`{"type":"join","room":"ops","after":null}`:                                       {Type: "join", Room: "ops"},
+		`{"type":"leave","room":"a.b-c_D"}`:                                               {Type: "leave", Room: "a.b-c_D"},
+		`{"type":"send","id":"é","room":"a","text":"<b>\ud83d\ude00</b>"}`:                {Type: "send", ID: "é", Room: "a", Text: "<b>😀</b>"},
+		`{"type":"history","id":"h","room":"a","after":41,"limit":200}`:                   {Type: "history", ID: "h", Room: "a", After: &after, Limit: &limit},
+		`{"type":"send","id":"c","ID":"d","room":"a","Room":"b","text":"x","TEXT":"y"}`:   {Type: "send", ID: "c", Room: "a", Text: "x"},
+		`{"type":"send","id":"c","room":"a","text":"x","before":"x","limit":{},"name":7}`: {Type: "send", ID: "c", Room: "a", Text: "x"},
+		`{"type":"typing","room":"a"}`:                                                    {Type: "typing", Room: "a"},
 	} {
 		got, err := frame.Parse([]byte(in))
 		if err != nil {

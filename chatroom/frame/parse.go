@@ -11,41 +11,139 @@ import (
 )
 
 // Parse reads and checks a client frame. On error the returned frame still carries the id, where one could be read, and
-// the error is the frame to answer with.
+// the error is the frame to answer with. Only the fields that the type has are looked at, by their exact names.
 func Parse(b []byte) (Client, *Error) {
 	if len(b) > MaxFrame {
 		return Client{}, Errorf(TooLarge, "", "a frame is at most %d bytes", MaxFrame)
 	}
-	if err := CheckEncoding(b); err != nil {
+	f, err := parseFields(b)
+	if err != nil {
 		return Client{}, err
 	}
-	var head struct {
-		Type json.RawMessage `json:"type"`
-		ID   json.RawMessage `json:"id"`
-	}
-	if err := json.Unmarshal(b, &head); err != nil {
-		return Client{}, Errorf(BadRequest, "", "the frame is not a JSON object: %s", jsonReason(err))
-	}
 	var c Client
-	id, ok := requestID(head.ID)
-	if !ok {
-		return c, Errorf(BadRequest, "", "id must be a string of 1 to %d characters", MaxID)
+	if c.ID, err = f.text("id"); err != nil || (c.ID == "" && f.has("id")) || (c.ID != "" && !ValidID(c.ID)) || CheckEncoding(f.m["id"]) != nil {
+		return Client{}, Errorf(BadRequest, "", "id must be a string of 1 to %d characters", MaxID)
 	}
-	c.ID = id
-	if len(head.Type) == 0 || json.Unmarshal(head.Type, &c.Type) != nil || c.Type == "" {
-		return c, Errorf(BadRequest, id, "type is missing or not a string")
+	f.id = c.ID
+	if err := CheckEncoding(b); err != nil {
+		err.ID = c.ID
+		return c, err
 	}
-	if !known(c.Type) {
-		return c, Errorf(UnknownType, id, "unknown type %q", clip(c.Type))
+	if c.Type, err = f.text("type"); err != nil || c.Type == "" {
+		return c, Errorf(BadRequest, c.ID, "type is missing or not a string")
 	}
-	if err := json.Unmarshal(b, &c); err != nil {
-		c.ID = id
-		return c, Errorf(BadRequest, id, "%s", jsonReason(err))
+	if err := c.read(f); err != nil {
+		return c, err
 	}
 	if err := c.check(); err != nil {
 		return c, err
 	}
 	return c, nil
+}
+
+// read takes the fields that the type has.
+func (c *Client) read(f fields) *Error {
+	var errs [4]*Error
+	switch c.Type {
+	case TypeHello:
+		c.Name, errs[0] = f.text("name")
+		c.Token, errs[1] = f.text("token")
+		c.Agent, errs[2] = f.text("client")
+	case TypeJoin:
+		c.Room, errs[0] = f.text("room")
+		c.After, errs[1] = f.number("after")
+		c.Epoch, errs[2] = f.text("epoch")
+	case TypeLeave, TypeTyping:
+		c.Room, errs[0] = f.text("room")
+	case TypeSend:
+		c.Room, errs[0] = f.text("room")
+		c.Text, errs[1] = f.text("text")
+	case TypeHistory:
+		c.Room, errs[0] = f.text("room")
+		c.After, errs[1] = f.number("after")
+		c.Before, errs[2] = f.number("before")
+		var limit *int64
+		if limit, errs[3] = f.number("limit"); limit != nil {
+			n := int(max(-1, min(*limit, MaxHistory+1)))
+			c.Limit = &n
+		}
+	default:
+		return Errorf(UnknownType, c.ID, "unknown type %q", clip(c.Type))
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fields are an object's fields by their exact names: a decoder into a struct would take other cases of them as well.
+type fields struct {
+	m  map[string]json.RawMessage
+	id string // for the errors
+}
+
+func parseFields(b []byte) (fields, *Error) {
+	var f fields
+	if err := json.Unmarshal(b, &f.m); err != nil {
+		return f, Errorf(BadRequest, "", "this is not a JSON object: %s", jsonReason(err))
+	}
+	if f.m == nil {
+		return f, Errorf(BadRequest, "", "this is not a JSON object: null")
+	}
+	return f, nil
+}
+
+func (f fields) has(name string) bool {
+	raw, ok := f.m[name]
+	return ok && string(raw) != "null"
+}
+
+// text returns a string field, or "" where it is absent.
+func (f fields) text(name string) (s string, err *Error) {
+	if f.has(name) && json.Unmarshal(f.m[name], &s) != nil {
+		return "", Errorf(BadRequest, f.id, "%s must be a string", name)
+	}
+	return s, nil
+}
+
+// number returns a whole number, or nil where it is absent.
+func (f fields) number(name string) (*int64, *Error) {
+	if !f.has(name) {
+		return nil, nil
+	}
+	var n int64
+	if json.Unmarshal(f.m[name], &n) != nil {
+		return nil, Errorf(BadRequest, f.id, "%s must be a whole number", name)
+	}
+	return &n, nil
+}
+
+// ParsePost reads and checks the body of a send over HTTP.
+func ParsePost(id string, body []byte) (name, text string, err *Error) {
+	defer func() {
+		if err != nil {
+			err.ID = id
+		}
+	}()
+	if err = CheckEncoding(body); err != nil {
+		return "", "", err
+	}
+	f, err := parseFields(body)
+	if err != nil {
+		return "", "", err
+	}
+	if text, err = f.text("text"); err != nil {
+		return "", "", err
+	}
+	if name, err = f.text("name"); err != nil {
+		return "", "", err
+	}
+	if err = CheckName(name); err != nil {
+		return "", "", err
+	}
+	return name, text, CheckText(id, text)
 }
 
 // CheckEncoding checks what a JSON decoder would silently replace: bytes that are not UTF-8, and escapes that are no
@@ -90,25 +188,6 @@ func escaped(b []byte) rune {
 		return 0
 	}
 	return rune(n)
-}
-
-func known(t string) bool {
-	switch t {
-	case TypeHello, TypeJoin, TypeLeave, TypeSend, TypeHistory, TypeTyping:
-		return true
-	}
-	return false
-}
-
-// requestID reads an optional id; ok is false where one is given and wrong.
-func requestID(raw json.RawMessage) (id string, ok bool) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return "", true
-	}
-	if json.Unmarshal(raw, &id) != nil || !ValidID(id) {
-		return "", false
-	}
-	return id, true
 }
 
 // ValidID tells whether s can be a request's id: 1 to 64 characters, none of them NUL, which no SQL text holds.
@@ -192,10 +271,7 @@ func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 func jsonReason(err error) string {
 	var te *json.UnmarshalTypeError
 	if errors.As(err, &te) {
-		if te.Field == "" {
-			return "a frame is a JSON object, not a " + te.Value
-		}
-		return te.Field + " has the wrong type: " + te.Value
+		return te.Value
 	}
 	return err.Error()
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -44,11 +45,12 @@ type assembly struct {
 	logger  *slog.Logger
 	admin   *admin.Server
 	metrics bus.Metrics
+	started atomic.Bool
 	group   *lifecycle.Group
 	closes  []func() error // in the order of opening; close runs them backwards
 }
 
-// assemble starts with the admin listener, so that it can tell that the rest is not ready.
+// assemble starts with the admin listener, which tells that the rest is not ready while it waits for its database.
 func assemble(ctx context.Context, logger *slog.Logger, at listenAddress) (*assembly, error) {
 	a := &assembly{logger: logger, admin: admin.New(), group: lifecycle.New(lifecycle.Options{Logger: logger})}
 	a.metrics = busMetrics(a.admin.Registry())
@@ -56,8 +58,17 @@ func assemble(ctx context.Context, logger *slog.Logger, at listenAddress) (*asse
 	if err != nil {
 		return nil, err
 	}
+	a.admin.AddCheck("start", func(context.Context) error {
+		if !a.started.Load() {
+			return errors.New("not started yet")
+		}
+		return nil
+	})
 	if serve != nil {
-		a.group.Add("admin listener", serve)
+		ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		ended := make(chan error, 1)
+		go func() { ended <- serve(ctx) }()
+		a.onClose(func() error { cancel(); return <-ended })
 	}
 	return a, nil
 }
@@ -218,8 +229,9 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 	a.group.Add("chat room", server.Run)
 
 	mux := http.NewServeMux()
-	mux.Handle("/ws", server.Handler())
-	mux.Handle("/v1/", server.Handler())
+	api := server.Handler()
+	mux.Handle("/ws", api)
+	mux.Handle("/v1/", api)
 	if parts.web != nil {
 		mux.Handle("/", parts.web)
 	}
@@ -234,6 +246,7 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 // run tells where the service listens, and runs its parts to their end.
 func (a *assembly) run(ctx context.Context, out io.Writer, told string) error {
 	a.group.Add("announcement", func(ctx context.Context) error {
+		a.started.Store(true)
 		fmt.Fprintln(out, told)
 		<-ctx.Done()
 		return nil
