@@ -13,7 +13,7 @@ import (
 func explain(host string, err error) error {
 	var refused *amqp.Error
 	var dns *net.DNSError
-	hint := ""
+	var hint string
 	switch {
 	case errors.As(err, &refused) && refused.Code == amqp.AccessRefused:
 		hint = "the user or the password is wrong, or the user may not do this"
