@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -112,13 +113,17 @@ func TestTheFirstSignalAsksAndTheSecondEnds(t *testing.T) {
 	}
 }
 
+// signalUntilEnded sends a signal again and again, as a person at a keyboard would: the race detector's runtime does not
+// survive thousands of them while a handler is taken off.
 func signalUntilEnded(cmd *exec.Cmd, signal syscall.Signal, ended <-chan error) error {
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
 	for {
-		_ = cmd.Process.Signal(signal) // an error means that it has ended
 		select {
 		case err := <-ended:
 			return err
-		default:
+		case <-tick.C:
+			_ = cmd.Process.Signal(signal) // an error means that it has ended
 		}
 	}
 }
