@@ -9,7 +9,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/rafaeldepontes/go-chat/events"
-	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
 // key is what the idempotency of a send hangs on.
@@ -73,19 +72,6 @@ func rooms(cs []candidate) []string {
 	return slices.Compact(names)
 }
 
-// plan is what a transaction has to write.
-type plan struct {
-	fresh []accepted // new messages, sorted by (sender, id)
-	rows  []outbox.Row
-	heads map[string]int64 // only rooms that moved
-}
-
-// accepted is a row of that table.
-type accepted struct {
-	key
-	prior
-}
-
 // judge makes the receipt of a candidate from what stands under its key; before tells that it stood there already.
 func judge(c candidate, a prior, before bool) Receipt {
 	if a.room != c.send.Room || a.digest != c.digest {
@@ -98,36 +84,6 @@ func message(s Send, seq int64) events.MessageSent {
 	return events.MessageSent{
 		Room: s.Room, Seq: seq, Kind: events.KindMessage, ID: s.ID, From: s.Sender, Text: s.Text, SentAt: s.SentAt,
 	}
-}
-
-// decide judges the candidates in their order against what the locked database knows, gives out the seqs, and fills in
-// the receipts. heads holds every room of the candidates, known every key that was accepted before; both are changed.
-func decide(cs []candidate, heads map[string]int64, known map[key]prior, receipts []Receipt) (plan, error) {
-	p := plan{heads: map[string]int64{}}
-	for _, c := range cs {
-		s, k := c.send, key{c.send.Sender, c.send.ID}
-		if was, ok := known[k]; ok {
-			receipts[c.at] = judge(c, was, true)
-			continue
-		}
-		seq := heads[s.Room] + 1
-		payload, err := message(s, seq).Encode("")
-		if err != nil {
-			return plan{}, fmt.Errorf("accept in %s: %w", s.Room, err)
-		}
-		heads[s.Room], p.heads[s.Room] = seq, seq
-		known[k] = prior{room: s.Room, seq: seq, digest: c.digest, sentAt: s.SentAt}
-		p.fresh = append(p.fresh, accepted{k, known[k]})
-		p.rows = append(p.rows, outbox.Row{Shard: events.Shard(s.Room), Key: s.Room, Seq: seq, Payload: payload})
-		receipts[c.at] = Receipt{Seq: seq, SentAt: s.SentAt}
-	}
-	slices.SortFunc(p.fresh, func(a, b accepted) int {
-		if c := strings.Compare(a.sender, b.sender); c != 0 {
-			return c
-		}
-		return strings.Compare(a.id, b.id)
-	})
-	return p, nil
 }
 
 // decodeTail reads payloads of the outbox.
