@@ -157,11 +157,14 @@ func (r *Relay) lease(ctx context.Context, timeout time.Duration) error {
 	return nil
 }
 
-// setOwned returns what was owned before.
-func (r *Relay) setOwned(owned []int, until time.Time) []int {
+// setOwned returns what was owned before: nothing, if that lease had run out. Who looked for rows meanwhile found none and
+// waits, so a lease that is renewed too late is a new one.
+func (r *Relay) setOwned(owned []int, until time.Time) (before []int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	before := r.owned
+	if time.Now().Before(r.until) {
+		before = r.owned
+	}
 	r.owned, r.until = owned, until
 	return before
 }

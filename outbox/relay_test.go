@@ -155,6 +155,28 @@ func TestLeaseThatIsNotRenewedEndsWindows(t *testing.T) {
 	})
 }
 
+// Rows that come while the lease has run out are handed out as soon as it is renewed, also to its old owner; the poll is an
+// hour away.
+func TestLeaseThatIsRenewedTooLateWakes(t *testing.T) {
+	t.Parallel()
+	virtual(t, func(o *outbox.Options) { o.Poll = time.Hour }, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		m.FailWith(func(method string) error {
+			if method == "Lease" {
+				return errors.New("no lease")
+			}
+			return nil
+		})
+		<-time.After(outbox.DefaultLeaseTTL) // virtual
+		appendRows(t, m, "a", 1, 1)
+		r.Wake() // answered by an empty look
+		healed := time.AfterFunc(time.Second, func() { m.FailWith(nil) })
+		defer healed.Stop()
+		if _, took := next(t, r); took > outbox.DefaultLeaseTTL {
+			t.Errorf("handed out after %v", took)
+		}
+	})
+}
+
 // The consumer is reachable and has a hole: the rows above it come again after RepublishAfter, so many a sweep.
 func TestSweepRepublishesBoundedRows(t *testing.T) {
 	t.Parallel()
