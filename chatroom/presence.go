@@ -20,6 +20,7 @@ const (
 	presenceFirst = 250 * time.Millisecond
 	presenceFull  = 10 * time.Second
 	presenceGone  = 30 * time.Second
+	presenceYoung = presenceFull + 5*time.Second
 	// typingEvery is how often one user's typing in one room is told.
 	typingEvery = time.Second
 	typingQueue = 16
@@ -33,6 +34,7 @@ type presence struct {
 	instance string
 	hub      *hub
 	send     func(body []byte, err error) // to the other replicas, best effort
+	since    time.Time
 	wake     chan struct{}
 
 	mu      sync.Mutex                // guards the fields below; nothing is called under it
@@ -57,18 +59,18 @@ type presenceDelta struct {
 
 func newPresence(instance string, h *hub, send func([]byte, error)) *presence {
 	return &presence{
-		instance: instance, hub: h, send: send, wake: make(chan struct{}, 1),
+		instance: instance, hub: h, send: send, since: time.Now(), wake: make(chan struct{}, 1),
 		local: make(map[string]map[string]int), remote: make(map[string]*replica), told: make(map[string]users),
 		dirty: make(users), outward: make(users), typed: make(map[[2]string]time.Time),
 	}
 }
 
-// hasPeers tells whether another replica is known. Events are not sent to nobody: a broker's message costs more than all
-// else on their way. A replica that is not known yet finds them in the database.
+// hasPeers tells whether there may be other replicas: one is known, or this one is too young to have heard of all. Events
+// are not sent to nobody: a broker's message costs more than all else on their way.
 func (p *presence) hasPeers() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.remote) > 0
+	return len(p.remote) > 0 || time.Since(p.since) < presenceYoung
 }
 
 // enter and exit count a user's sessions in a room.
@@ -168,7 +170,7 @@ func (p *presence) showTyping(room, user string) {
 
 // run tells changes until ctx ends, then that this replica is gone.
 func (p *presence) run(ctx context.Context) {
-	p.send(events.PresenceChanged{Instance: p.instance, Ask: true, Full: true}.Encode(newID(), time.Now().UTC()))
+	p.sendFull(true)
 	// More often at first: the broker may not be connected yet, and until the others know of this replica they do not
 	// send it their events.
 	every := presenceFirst
@@ -181,7 +183,7 @@ func (p *presence) run(ctx context.Context) {
 			return
 		case now := <-full.C:
 			p.expire(now)
-			p.sendFull()
+			p.sendFull(every < presenceFull)
 			p.flush()
 			every = min(2*every, presenceFull)
 			full.Reset(every)
@@ -283,14 +285,15 @@ func (d *presenceDelta) frame(room string) frame.Presence {
 	return f
 }
 
-func (p *presence) sendFull() {
+// sendFull tells all that this replica has, and may ask the others to do the same.
+func (p *presence) sendFull(ask bool) {
 	p.mu.Lock()
 	rooms := make(map[string][]string, len(p.local))
 	for room, m := range p.local {
 		rooms[room] = slices.Sorted(maps.Keys(m))
 	}
 	p.mu.Unlock()
-	p.send(events.PresenceChanged{Instance: p.instance, Full: true, Rooms: rooms}.Encode(newID(), time.Now().UTC()))
+	p.send(events.PresenceChanged{Instance: p.instance, Full: true, Ask: ask, Rooms: rooms}.Encode(newID(), time.Now().UTC()))
 }
 
 // expire forgets replicas that were silent for too long, and who typed long ago.
@@ -348,6 +351,6 @@ func (p *presence) changed(c events.PresenceChanged) {
 	p.mu.Unlock()
 	p.signal()
 	if c.Ask {
-		p.sendFull()
+		p.sendFull(false)
 	}
 }

@@ -63,8 +63,8 @@ func (p *person) types(line string) {
 	}
 }
 
-// sees waits for a line that holds all parts.
-func (p *person) sees(parts ...string) {
+// sees waits for a line that holds all parts, and returns it.
+func (p *person) sees(parts ...string) string {
 	p.tb.Helper()
 	timeout := time.After(30 * time.Second)
 	for {
@@ -79,7 +79,7 @@ func (p *person) sees(parts ...string) {
 				all = all && strings.Contains(line, part)
 			}
 			if all {
-				return
+				return line
 			}
 		case <-timeout:
 			p.tb.Fatalf("no line with %q; seen:\n%s", parts, strings.Join(p.seen, "\n"))
@@ -100,8 +100,11 @@ func TestPeopleTalkAndAThirdSeesAll(t *testing.T) {
 	ann.types("hello bob")
 	bob.sees("ann", "hello bob")
 	ann.sees("✓✓")
-	ann.types("/who")
-	ann.sees("ann", "bob")
+	who := ""
+	for !strings.Contains(who, "bob") { // his coming is told a moment after his message
+		ann.types("/who")
+		who = ann.sees("here:")
+	}
 	server.kill()
 	server.again()
 	ann.types("still there?")
