@@ -20,7 +20,7 @@ const (
 	presenceFirst = 250 * time.Millisecond
 	presenceFull  = 10 * time.Second
 	presenceGone  = 30 * time.Second
-	presenceYoung = presenceFull + 5*time.Second
+	presenceYoung = 4 * time.Second // it has asked four times by then
 	// typingEvery is how often one user's typing in one room is told.
 	typingEvery = time.Second
 	typingQueue = 16
