@@ -50,6 +50,16 @@ func (r *reservation) takeOr(port int) (int, error) {
 	return port, nil
 }
 
+// ReservePort returns a free loopback port, and what gives it back. Until then no other user of this package takes it.
+func ReservePort() (port int, release func(), err error) {
+	var r reservation
+	port, err = r.take()
+	if err != nil {
+		return 0, nil, err
+	}
+	return port, func() { _ = r[0].Close() }, nil
+}
+
 func free(port int) bool {
 	l, err := net.Listen("tcp4", address(port))
 	if err != nil {

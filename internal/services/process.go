@@ -102,6 +102,14 @@ func (p *process) ended() bool {
 	}
 }
 
+// exitCode is -1 where a signal ended the program, or it never started. It may be asked when done is closed.
+func (p *process) exitCode() int {
+	if p.cmd.ProcessState == nil {
+		return -1
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
 func (p *process) signal(sig syscall.Signal) {
 	if !p.ended() {
 		_ = p.cmd.Process.Signal(sig) // it may end meanwhile

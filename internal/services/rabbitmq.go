@@ -204,6 +204,18 @@ func (r *rabbitmq) probe(ctx context.Context) error {
 	return errors.Join(err, conn.Close())
 }
 
+// Control runs the broker's own control tool (rabbitmqctl) on a server of [StartRabbitMQ].
+func (s *Server) Control(ctx context.Context, args ...string) error {
+	r, ok := s.engine.(*rabbitmq)
+	if !ok {
+		return fmt.Errorf("control %s: only RabbitMQ has a tool for it", s.engine.kind())
+	}
+	return run(ctx, program{
+		name: "rabbitmqctl " + args[0], path: filepath.Join(filepath.Dir(r.script), "rabbitmqctl"),
+		args: args, env: r.env(), dir: r.dir, as: r.as,
+	})
+}
+
 func (r *rabbitmq) wipe() error { return os.RemoveAll(r.data()) }
 
 // rabbitmqScript finds the server's own start script. The one that Debian puts on PATH changes the user and redirects

@@ -68,8 +68,9 @@ type Server struct {
 	engine   engine
 	reserved reservation // keeps the ports ours while the server is down
 
-	mu      sync.Mutex // guards running
-	running []*process // in start order; empty while the server is down
+	mu       sync.Mutex // guards the fields below
+	running  []*process // in start order; empty while the server is down
+	exitCode int        // of the last end; see ExitCode
 }
 
 // URL is where clients connect, with user, password and database or virtual host. It never changes.
@@ -152,8 +153,11 @@ func (s *Server) Kill() error {
 
 func (s *Server) kill() error {
 	var errs []error
-	for _, p := range slices.Backward(s.running) {
+	for i, p := range slices.Backward(s.running) {
 		errs = append(errs, p.kill())
+		if i == len(s.running)-1 {
+			s.exitCode = p.exitCode()
+		}
 	}
 	s.running = nil
 	return errors.Join(errs...)
@@ -186,7 +190,7 @@ func (s *Server) each(sig syscall.Signal) error {
 
 // open makes the data folder's parent, starts the server and returns its handle.
 func open(ctx context.Context, eng engine, ports reservation) (*Server, error) {
-	s := &Server{engine: eng, reserved: ports}
+	s := &Server{engine: eng, reserved: ports, exitCode: -1}
 	if err := s.Start(ctx); err != nil {
 		return nil, err
 	}
