@@ -23,6 +23,7 @@ type chatroomConfig struct {
 	chat     chatConfig
 	tls      *tls.Config // of the listener; nil: no TLS
 	ca       *tls.Config // for connections that this process makes
+	crash    *crash      // nil: none
 	logger   *slog.Logger
 }
 
@@ -38,6 +39,7 @@ func chatroomCommand() command {
 			serverTLS := declareServerTLS(s)
 			admin := declareAdmin(s, "127.0.0.1:9090")
 			log := declareLog(s)
+			crash := declareCrash(s)
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) > 0 {
 					return usagef("chatroom takes no words: %q", args[0])
@@ -45,6 +47,7 @@ func chatroomCommand() command {
 				cfg := chatroomConfig{
 					listen: listen(), admin: admin(), database: database(), broker: broker(), chat: chat(), logger: log(std.err),
 				}
+				cfg.crash = crash(cfg.logger)
 				var err error
 				if cfg.history, err = history(); err != nil {
 					return err
@@ -86,7 +89,8 @@ func runChatroom(ctx context.Context, cfg chatroomConfig, out io.Writer) error {
 		return err
 	}
 	parts := chatParts{
-		store: store.NewPostgres(pool), outbox: outbox.Postgres{Pool: pool}, history: history, replicas: true, web: web.Handler(),
+		store: cfg.crash.chatStore(store.NewPostgres(pool)), outbox: cfg.crash.outboxStore(outbox.Postgres{Pool: pool}),
+		history: history, replicas: true, web: web.Handler(),
 	}
 	if err := a.addChatroom(ctx, t, cfg.chat, parts, secure(lis, cfg.tls)); err != nil {
 		return err

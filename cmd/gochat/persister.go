@@ -21,6 +21,8 @@ type persisterConfig struct {
 	reflection bool
 	tls        *tls.Config // of the listener; nil: no TLS
 	ca         *tls.Config // for connections that this process makes
+	crash      *crash      // nil: none
+	disturb    func(handler) handler
 	logger     *slog.Logger
 }
 
@@ -35,14 +37,16 @@ func persisterCommand() command {
 			serverTLS := declareServerTLS(s)
 			admin := declareAdmin(s, "127.0.0.1:9091")
 			log := declareLog(s)
+			crash, disturb := declareCrash(s), declareDisturb(s)
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) > 0 {
 					return usagef("persister takes no words: %q", args[0])
 				}
 				cfg := persisterConfig{
 					listen: listen(), admin: admin(), database: database(), broker: broker(),
-					handlers: *handlers, reflection: *reflection, logger: log(std.err),
+					handlers: *handlers, reflection: *reflection, disturb: disturb, logger: log(std.err),
 				}
+				cfg.crash = crash(cfg.logger)
 				var err error
 				if cfg.ca, err = ca(); err != nil {
 					return err
@@ -84,6 +88,9 @@ func runPersister(ctx context.Context, cfg persisterConfig, out io.Writer) error
 	if err != nil {
 		return err
 	}
-	a.addPersister(t, persister.NewPostgres(pool), lis, cfg.tls, cfg.handlers, cfg.reflection)
+	a.addPersister(t, lis, persisterParts{
+		store: cfg.crash.persisterStore(persister.NewPostgres(pool)), disturb: cfg.disturb,
+		handlers: cfg.handlers, tls: cfg.tls, reflection: cfg.reflection,
+	})
 	return a.run(ctx, out, "gochat persister listens on "+lis.Addr().String())
 }

@@ -40,6 +40,8 @@ type upConfig struct {
 	reflection bool
 	chat       chatConfig
 	tls        *tls.Config // of both listeners; nil: no TLS
+	crash      *crash      // nil: none
+	disturb    func(handler) handler
 	logger     *slog.Logger
 }
 
@@ -56,6 +58,7 @@ func upCommand() command {
 			serverTLS := declareServerTLS(s)
 			admin := declareAdmin(s, "127.0.0.1:9090")
 			log := declareLog(s)
+			crash, disturb := declareCrash(s), declareDisturb(s)
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) > 0 {
 					return usagef("up takes no words: %q", args[0])
@@ -63,8 +66,9 @@ func upCommand() command {
 				cfg := upConfig{
 					listen: listen(), history: listenAddressOf(s, "history-listen", *history), admin: admin(),
 					data: *data, dataOrigin: s.Origin("data"), handlers: *handlers, reflection: *reflection,
-					chat: chat(), logger: log(std.err),
+					chat: chat(), disturb: disturb, logger: log(std.err),
 				}
+				cfg.crash = crash(cfg.logger)
 				var err error
 				if cfg.tls, err = serverTLS(cfg.logger); err != nil {
 					return err
@@ -107,7 +111,10 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 	}
 	t := bus.NewInProcess(cfg.logger)
 	a.onClose(t.Close)
-	a.addPersister(t, persister.NewSQLite(stored.Writer, stored.Reader), historyLis, cfg.tls, cfg.handlers, cfg.reflection)
+	a.addPersister(t, historyLis, persisterParts{
+		store: cfg.crash.persisterStore(persister.NewSQLite(stored.Writer, stored.Reader)), disturb: cfg.disturb,
+		handlers: cfg.handlers, tls: cfg.tls, reflection: cfg.reflection,
+	})
 	history, err := a.dialHistory(historyConfig{
 		addr: historyLis.Addr().String(), origin: "history", credentials: ownCredentials(cfg.tls),
 	})
@@ -115,7 +122,8 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 		return err
 	}
 	parts := chatParts{
-		store: store.NewSQLite(rooms), outbox: outbox.SQLite{DB: rooms.Writer, Read: rooms.Reader}, history: history, web: web.Handler(),
+		store: cfg.crash.chatStore(store.NewSQLite(rooms)), outbox: cfg.crash.outboxStore(outbox.SQLite{DB: rooms.Writer, Read: rooms.Reader}),
+		history: history, web: web.Handler(),
 	}
 	if err := a.addChatroom(ctx, t, cfg.chat, parts, secure(lis, cfg.tls)); err != nil {
 		return err

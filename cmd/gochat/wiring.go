@@ -122,8 +122,18 @@ func (a *assembly) dialBroker(ctx context.Context, c brokerConfig, instance stri
 	return t, nil
 }
 
+// persisterParts is what differs between the persister of up and that of the split mode.
+type persisterParts struct {
+	store      persister.Store
+	disturb    func(handler) handler
+	handlers   int
+	tls        *tls.Config // of the listener; nil: no TLS
+	reflection bool
+}
+
 // addPersister adds the consumer and the gRPC history over a store.
-func (a *assembly) addPersister(t bus.Transport, s persister.Store, lis net.Listener, tlsConfig *tls.Config, handlers int, reflect bool) {
+func (a *assembly) addPersister(t bus.Transport, lis net.Listener, parts persisterParts) {
+	s := parts.store
 	p := persister.New(persister.Options{
 		Store: s, Logger: a.logger, Observe: insertMetrics(a.admin.Registry()),
 		Announce: func(_ context.Context, m events.MessagesStored) error {
@@ -136,23 +146,24 @@ func (a *assembly) addPersister(t bus.Transport, s persister.Store, lis net.List
 		},
 	})
 	a.group.Add("persister", p.Run)
-	options := bus.Options{Logger: a.logger, Metrics: a.metrics, Handlers: handlers}
+	options := bus.Options{Logger: a.logger, Metrics: a.metrics, Handlers: parts.handlers}
+	handle := parts.disturb(p.Handle)
 	a.group.Add("consumer", func(ctx context.Context) error {
 		return bus.RunConsumer(ctx, t, func(ctx context.Context, ds []bus.Delivery) []error {
 			raw := make([][]byte, len(ds))
 			for i, d := range ds {
 				raw[i] = d.Raw
 			}
-			return p.Handle(ctx, raw)
+			return handle(ctx, raw)
 		}, options)
 	})
 	history := persister.NewHistoryServer(s, persister.HistoryOptions{Logger: a.logger, Watch: p.Watch})
-	server := persister.NewGRPCServer(persister.GRPCOptions{Logger: a.logger, TLS: tlsConfig})
+	server := persister.NewGRPCServer(persister.GRPCOptions{Logger: a.logger, TLS: parts.tls})
 	history.Register(server)
 	state := health.NewServer()
 	state.SetServingStatus(historyv1.HistoryService_ServiceDesc.ServiceName, healthv1.HealthCheckResponse_SERVING)
 	healthv1.RegisterHealthServer(server, state)
-	if reflect {
+	if parts.reflection {
 		reflection.Register(server)
 	}
 	a.group.Add("history listener", func(ctx context.Context) error {
