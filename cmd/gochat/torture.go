@@ -1,0 +1,128 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/internal/config"
+	"github.com/rafaeldepontes/go-chat/internal/services"
+	"github.com/rafaeldepontes/go-chat/internal/torture"
+)
+
+// tortureConfig is what torture was asked for.
+type tortureConfig struct {
+	run    torture.Config
+	report string // file; empty: none
+	keep   bool
+}
+
+func tortureCommand() command {
+	return command{
+		name: "torture", summary: "breaks an installation of its own in every way, and proves that nothing is lost",
+		setup: func(s *config.Set) runFunc {
+			during := s.Duration("for", time.Minute, "how long it is broken; start and rest come on top", config.FlagOnly(), config.Check(config.PositiveDuration))
+			seed := s.Int64("seed", 0, "the run to repeat; 0: a new one", config.FlagOnly(), config.Check(config.AtLeast(0)))
+			split := s.Bool("split", false, "two chat rooms and two persisters over a PostgreSQL and a RabbitMQ of their own; so it is without --embedded", config.FlagOnly())
+			embedded := s.Bool("embedded", false, "one gochat up", config.FlagOnly())
+			file := s.String("report", "", "where the report goes, as JSON, with a picture (SVG) beside it", config.FlagOnly(), config.Value("FILE"))
+			faults := s.String("faults", "", "kinds of faults, comma separated; without it all; none: none", config.FlagOnly(), config.Value("LIST"))
+			writers := s.Int("writers", 6, "clients that write", config.FlagOnly(), config.Check(config.Between(1, 1000)))
+			rooms := s.Int("rooms", 3, "rooms that they write to", config.FlagOnly(), config.Check(config.Between(1, 100)))
+			rate := s.Float("rate", 60, "messages a second that each writes at most", config.FlagOnly(), config.Check(config.NotNegative))
+			keep := s.Bool("keep", false, "keep data and logs of a run that passed, too", config.FlagOnly())
+			return func(ctx context.Context, std stdio, args []string) error {
+				if len(args) > 0 {
+					return usagef("torture takes no words: %q", args[0])
+				}
+				if *split && *embedded {
+					return usagef("--split or --embedded, not both")
+				}
+				cfg := tortureConfig{report: *file, keep: *keep, run: torture.Config{
+					Mode: torture.Split, Seed: uint64(*seed), For: *during, Faults: config.List(*faults),
+					Writers: *writers, Rooms: *rooms, Rate: *rate,
+				}}
+				if *embedded {
+					cfg.run.Mode = torture.Embedded
+				}
+				if cfg.run.Seed == 0 {
+					cfg.run.Seed = uint64(1 + rand.Uint32())
+				}
+				cfg.run.Command = fmt.Sprintf("gochat torture --%s --seed %d --for %s", cfg.run.Mode, cfg.run.Seed, cfg.run.For)
+				for flag, given := range map[string]string{"faults": *faults} {
+					if given != "" {
+						cfg.run.Command += " --" + flag + " " + given
+					}
+				}
+				return runTorture(ctx, cfg, std.out)
+			}
+		},
+	}
+}
+
+// runTorture runs once and tells the verdict; the error is for a run that did not pass.
+func runTorture(ctx context.Context, cfg tortureConfig, out io.Writer) error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("find this program: %w", err)
+	}
+	if cfg.run.Mode == torture.Split {
+		if err := services.Install(ctx, out, services.PostgreSQL, services.RabbitMQ); err != nil {
+			return err
+		}
+	}
+	dir, err := os.MkdirTemp("", "gochat-torture-")
+	if err != nil {
+		return fmt.Errorf("make a folder for the run: %w", err)
+	}
+	d := newTortureDisplay(out, cfg.run)
+	cfg.run.Program, cfg.run.Dir, cfg.run.Version = program, dir, readBuild().Version
+	cfg.run.Tell, cfg.run.Fault = d.progress, d.fault
+	r, err := torture.Run(ctx, cfg.run)
+	d.end()
+	if cfg.report != "" {
+		if werr := writeReport(cfg.report, r); werr != nil {
+			err = errors.Join(err, werr)
+		}
+	}
+	if err == nil && r.Verdict.OK() && !cfg.keep {
+		_ = os.RemoveAll(dir) // what is left there harms nobody
+	} else {
+		fmt.Fprintf(out, "data and logs: %s\n", dir)
+	}
+	if err != nil {
+		if ctx.Err() != nil {
+			return context.Canceled
+		}
+		return fmt.Errorf("the run could not be judged: %w", err)
+	}
+	d.verdict(r)
+	if !r.Verdict.OK() {
+		return fmt.Errorf("a promise was broken; to see it again: %s", r.Command)
+	}
+	return nil
+}
+
+// writeReport writes the JSON file and the picture beside it.
+func writeReport(path string, r torture.Report) error {
+	write := func(path string, f func(io.Writer) error) error {
+		file, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(f(file), file.Close())
+	}
+	picture := strings.TrimSuffix(path, filepath.Ext(path)) + ".svg"
+	if err := errors.Join(write(path, r.WriteJSON), write(picture, func(w io.Writer) error { return r.WritePicture(w, "svg") })); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}

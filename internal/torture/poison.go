@@ -1,0 +1,125 @@
+//go:build unix
+
+package torture
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/rafaeldepontes/go-chat/events"
+)
+
+// poison plants messages that can never be stored, and reads the dead letters.
+type poison struct {
+	stack *stack
+
+	mu      sync.Mutex // guards the fields below
+	n       int
+	planted []string            // confirmed by the broker: they must be among the dead letters
+	maybe   map[string]struct{} // not confirmed: they may be
+}
+
+// plant publishes, past the proxies, one message that is no JSON, one event that breaks the contract, and a batch of two of
+// those.
+func (p *poison) plant(ctx context.Context) error {
+	if p.stack.broker == nil {
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	bad := func(id string) []byte {
+		return fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"type":%q,"source":%q,"time":"2026-01-01T00:00:00Z",`+
+			`"datacontenttype":"application/json","data":{"room":"poison","seq":0}}`, id, events.TypeMessageSent, events.SourceChatroom)
+	}
+	next := func() string { p.n++; return fmt.Sprintf("poison/%d", p.n) }
+	letter := func(contentType, id string, body []byte, ids ...string) error {
+		err := p.publish(ctx, amqp.Publishing{
+			MessageId: id, ContentType: contentType, Type: events.TypeMessageSent, DeliveryMode: amqp.Persistent, Body: body,
+		})
+		if err == nil {
+			p.planted = append(p.planted, ids...)
+			return nil
+		}
+		for _, id := range ids {
+			p.maybe[id] = struct{}{}
+		}
+		return err
+	}
+	a, b, c, d := next(), next(), next(), next()
+	// The broker may be down just now; then nothing is planted.
+	_ = errors.Join(
+		letter(events.ContentType, a, []byte(`{"no JSON`), a),
+		letter(events.ContentType, b, bad(b), b),
+		letter(events.ContentTypeBatch, c, events.EncodeBatch([][]byte{bad(c), bad(d)}), c, d),
+	)
+	return nil
+}
+
+// publish waits for the confirm, and takes a returned message for not published.
+func (p *poison) publish(ctx context.Context, msg amqp.Publishing) error {
+	conn, ch, err := p.stack.dialBroker()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	if err := ch.Confirm(false); err != nil {
+		return err
+	}
+	returned := ch.NotifyReturn(make(chan amqp.Return, 1))
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	sent, err := ch.PublishWithDeferredConfirmWithContext(ctx, events.Topology{}.EventsExchange(), events.MessageSentKey(0), true, false, msg)
+	if err != nil {
+		return err
+	}
+	if ok, err := sent.WaitContext(ctx); err != nil || !ok {
+		return fmt.Errorf("poison %s not confirmed: %w", msg.MessageId, err)
+	}
+	if len(returned) > 0 {
+		return fmt.Errorf("poison %s came back", msg.MessageId)
+	}
+	return nil
+}
+
+// forget is called when the broker lost its data, and with it the dead letters and what was on its way there.
+func (p *poison) forget(context.Context) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, id := range p.planted { // a persister may hold one, and still put it there
+		p.maybe[id] = struct{}{}
+	}
+	p.planted = nil
+	return nil
+}
+
+// deadLetters returns the ids of the events in the dead-letter queue, which it leaves as it is, and those that must be
+// there. Ids of which nobody can know are left out of both.
+func (p *poison) deadLetters() (found, planted []string, err error) {
+	if p.stack.broker == nil {
+		return nil, nil, nil
+	}
+	conn, ch, err := p.stack.dialBroker()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer conn.Close() // what was looked at goes back with the channel
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		d, ok, err := ch.Get(events.Topology{}.DeadLetterQueue(), false)
+		if err != nil {
+			return nil, nil, fmt.Errorf("read the dead letters: %w", err)
+		}
+		if !ok {
+			return found, p.planted, nil
+		}
+		if _, unknown := p.maybe[d.MessageId]; !unknown {
+			found = append(found, d.MessageId)
+		}
+	}
+}
