@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -21,6 +22,14 @@ const (
 	KindNotLinearized  = "not linearized"  // porcupine finds no order where the linear pass found nothing wrong
 	KindBrokenJournals = "broken journals" // the journals contradict themselves: the run proves nothing
 )
+
+var kinds = [...]string{
+	KindLost, KindDuplicated, KindOutOfOrder, KindGap, KindAltered, KindInvented, KindRefused, KindDisagree, KindHead,
+	KindUnstored, KindDeadLetter, KindNotLinearized, KindBrokenJournals,
+}
+
+// rank is the place of a kind among all kinds.
+func rank(kind string) int { return slices.Index(kinds[:], kind) }
 
 // Verdict is the outcome of a check: how much there was of everything, and what is wrong with it.
 type Verdict struct {
