@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 const (
@@ -154,6 +155,9 @@ func (a *acceptor) try(ctx context.Context, sends []store.Send) ([]store.Receipt
 				}
 			}
 			return receipts, nil
+		}
+		if mutant.UnknownIsRefused && errors.Is(err, store.ErrUnknownOutcome) {
+			return nil, store.ErrBadRow
 		}
 		if !unknown && errors.Is(err, store.ErrUnknownOutcome) {
 			unknown, deadline = true, time.Now().Add(outcomeTimeout)

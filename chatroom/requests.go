@@ -7,6 +7,7 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 // handle serves one frame; it owns a slot, which goes to the answer or back.
@@ -75,6 +76,11 @@ func (s *session) join(c frame.Client) {
 	}
 	if reset {
 		after = max(0, head-frame.DefaultTail)
+	}
+	if mutant.FetchBeforeSubscribe && !reset {
+		time.Sleep(20 * time.Millisecond)
+		now, _ := sub.room.marks()
+		after += now - head
 	}
 	joined := frame.Encode(frame.Joined{
 		Type: frame.TypeJoined, ID: c.ID, Room: c.Room, Epoch: s.srv.epoch, Head: head, Stored: stored,

@@ -9,6 +9,7 @@ import (
 	"github.com/gorilla/websocket"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 const (
@@ -136,7 +137,11 @@ func (s *session) writeTurn(t turn, w *frameWriter) {
 		var head int64
 		var inLog bool
 		if w.encoded, head, inLog = sub.room.read(w.encoded[:0], after, frameEvents, frameBytes); !inLog {
-			s.fetch(t, after)
+			if mutant.SlowReaderSkips {
+				after = head
+			} else {
+				s.fetch(t, after)
+			}
 		}
 		encoded = w.encoded
 		more = inLog && after+int64(len(encoded)) < head

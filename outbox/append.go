@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 // The order of a key rests on ids that count up with seq: the statement hands out the ids in the order of seq, and the
@@ -30,7 +32,8 @@ func QueueAppend(b *pgx.Batch, rows []Row) {
 // AppendFrom is an INSERT that appends the rows of a common table expression with the columns shard, key, seq and payload,
 // for a larger statement of the accepting transaction. The conditions of [QueueAppend] hold.
 func AppendFrom(name string) string {
-	return `INSERT INTO chatroom.outbox (shard, key, seq, payload) SELECT shard, key, seq, payload FROM ` + name + ` ORDER BY seq`
+	return `INSERT INTO chatroom.outbox (shard, key, seq, payload) SELECT shard, key, seq, payload FROM ` + name + ` ORDER BY seq` +
+		mutant.Text(mutant.NoRoomLock, ` ON CONFLICT DO NOTHING`)
 }
 
 const appendSQLite = `

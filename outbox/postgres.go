@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 // Postgres is the [Store] in PostgreSQL, schema chatroom. Each method is one round trip and one transaction.
@@ -89,6 +91,9 @@ func (s Postgres) Fetch(ctx context.Context, shards []int, limit int) ([]Row, er
 	args = append(args, limit, WindowBytes)
 	for _, sh := range shards {
 		args = append(args, int16(sh))
+	}
+	if mutant.CursorOverIDs {
+		return s.fetchAbove(ctx, limit)
 	}
 	rows, err := query(ctx, s, pgx.RowToStructByPos[Row], fetchPostgres(len(shards)), args...)
 	if err != nil {

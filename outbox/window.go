@@ -3,6 +3,8 @@ package outbox
 import (
 	"context"
 	"time"
+
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 // Window is what the relay hands out at once: rows to publish in this order. It holds at least one row.
@@ -77,6 +79,9 @@ func (r *Relay) Done(ctx context.Context, w Window) error {
 	r.mu.Unlock()
 	for failures := 1; ; failures++ {
 		err := r.o.Store.MarkPublished(ctx, w.Rows)
+		if mutant.ForgetPublished {
+			_, err = r.o.Store.Remove(ctx, lastSeqs(w.Rows))
+		}
 		if err == nil {
 			return nil
 		}
@@ -104,4 +109,13 @@ func (r *Relay) retryIn() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return time.Until(r.retryAt)
+}
+
+// lastSeqs returns the highest seq of each key.
+func lastSeqs(rows []Row) map[string]int64 {
+	last := make(map[string]int64)
+	for _, r := range rows {
+		last[r.Key] = max(last[r.Key], r.Seq)
+	}
+	return last
 }

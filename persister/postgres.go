@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 // Postgres is the [Store] on PostgreSQL, schema persister. Reads and watermarks stand in postgres_read.go.
@@ -22,10 +23,10 @@ func NewPostgres(pool *pgxpool.Pool) *Postgres { return &Postgres{pool: pool} }
 
 // One statement, one commit. Rows that are there are left alone; a row that another transaction is just inserting is
 // waited for.
-const insertSQL = `
+var insertSQL = `
 INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])
-ON CONFLICT (room, seq) DO NOTHING`
+SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])` +
+	mutant.Text(!mutant.NoConflictClause, ` ON CONFLICT (room, seq) DO NOTHING`)
 
 // storedSQL reads what is stored under the keys; n is the place in the arrays.
 const storedSQL = `

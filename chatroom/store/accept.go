@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
@@ -38,14 +39,16 @@ WITH sent AS MATERIALIZED (
 ), known AS MATERIALIZED (
     SELECT s.n, a.room, a.seq, a.digest, a.sent_at
     FROM sent AS s
-    JOIN LATERAL (SELECT * FROM chatroom.accepted WHERE sender = s.sender AND id = s.id LIMIT 1) AS a ON true
+    JOIN LATERAL (SELECT * FROM chatroom.accepted WHERE sender = s.sender AND id = s.id` +
+	mutant.Text(mutant.NoIdempotencyKey, ` AND false`) + ` LIMIT 1) AS a ON true
 ), fresh AS MATERIALIZED (
     SELECT s.*, r.head + row_number() OVER (PARTITION BY s.room ORDER BY s.n) AS seq
     FROM sent AS s JOIN chatroom.rooms AS r ON r.room = s.room
     WHERE s.n NOT IN (SELECT n FROM known)
 ), keys AS (
     INSERT INTO chatroom.accepted (sender, id, room, seq, digest, sent_at)
-    SELECT sender, id, room, seq, digest, sent_at FROM fresh ORDER BY sender COLLATE "C", id COLLATE "C"
+    SELECT sender, id, room, seq, digest, sent_at FROM fresh ORDER BY sender COLLATE "C", id COLLATE "C"` +
+	mutant.Text(mutant.NoIdempotencyKey, ` ON CONFLICT DO NOTHING`) + `
 ), events AS (
     SELECT shard, room AS key, seq, before || convert_to(seq::text, 'UTF8') || between || convert_to(seq::text, 'UTF8') || after AS payload
     FROM fresh
@@ -74,7 +77,12 @@ func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Recei
 	found := make([]bool, len(firsts))
 	var b pgx.Batch
 	b.Queue(beginSQL)
-	b.Queue(lockSQL, rooms(firsts))
+	if mutant.AsyncCommit {
+		b.Queue(`SET LOCAL synchronous_commit = off`)
+	}
+	if !mutant.NoRoomLock {
+		b.Queue(lockSQL, rooms(firsts))
+	}
 	b.Queue(acceptSQL, in.senders, in.ids, in.rooms, in.digests, in.times, in.shards, in.before, in.between, in.after).
 		Query(func(rows pgx.Rows) error {
 			var n int64

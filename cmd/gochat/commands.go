@@ -2,7 +2,7 @@ package main
 
 // commands lists the subcommands in the order in which help shows them.
 func commands() []command {
-	return []command{
+	return append([]command{
 		upCommand(),
 		chatroomCommand(),
 		persisterCommand(),
@@ -14,5 +14,5 @@ func commands() []command {
 		tortureCommand(),
 		gencertCommand(),
 		versionCommand(),
-	}
+	}, mutantsCommand()...)
 }

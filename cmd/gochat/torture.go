@@ -22,7 +22,6 @@ import (
 type tortureConfig struct {
 	run    torture.Config
 	report string // file; empty: none
-	keep   bool
 }
 
 func tortureCommand() command {
@@ -38,7 +37,6 @@ func tortureCommand() command {
 			writers := s.Int("writers", 6, "clients that write", config.FlagOnly(), config.Check(config.Between(1, 1000)))
 			rooms := s.Int("rooms", 3, "rooms that they write to", config.FlagOnly(), config.Check(config.Between(1, 100)))
 			rate := s.Float("rate", 60, "messages a second that each writes at most", config.FlagOnly(), config.Check(config.NotNegative))
-			keep := s.Bool("keep", false, "keep data and logs of a run that passed, too", config.FlagOnly())
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) > 0 {
 					return usagef("torture takes no words: %q", args[0])
@@ -46,7 +44,7 @@ func tortureCommand() command {
 				if *split && *embedded {
 					return usagef("--split or --embedded, not both")
 				}
-				cfg := tortureConfig{report: *file, keep: *keep, run: torture.Config{
+				cfg := tortureConfig{report: *file, run: torture.Config{
 					Mode: torture.Split, Seed: uint64(*seed), For: *during, Faults: config.List(*faults),
 					Writers: *writers, Rooms: *rooms, Rate: *rate,
 				}}
@@ -70,33 +68,17 @@ func tortureCommand() command {
 
 // runTorture runs once and tells the verdict; the error is for a run that did not pass.
 func runTorture(ctx context.Context, cfg tortureConfig, out io.Writer) error {
-	program, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
-	}
 	if cfg.run.Mode == torture.Split {
 		if err := services.Install(ctx, out, services.PostgreSQL, services.RabbitMQ); err != nil {
 			return err
 		}
 	}
-	dir, err := os.MkdirTemp("", "gochat-torture-")
-	if err != nil {
-		return fmt.Errorf("make a folder for the run: %w", err)
-	}
 	d := newTortureDisplay(out, cfg.run)
-	cfg.run.Program, cfg.run.Dir, cfg.run.Version = program, dir, readBuild().Version
 	cfg.run.Tell, cfg.run.Fault = d.progress, d.fault
-	r, err := torture.Run(ctx, cfg.run)
+	r, err := tortureOnce(ctx, cfg.run, out)
 	d.end()
 	if cfg.report != "" {
-		if werr := writeReport(cfg.report, r); werr != nil {
-			err = errors.Join(err, werr)
-		}
-	}
-	if err == nil && r.Verdict.OK() && !cfg.keep {
-		_ = os.RemoveAll(dir) // what is left there harms nobody
-	} else {
-		fmt.Fprintf(out, "data and logs: %s\n", dir)
+		err = errors.Join(err, writeReport(cfg.report, r))
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -109,6 +91,26 @@ func runTorture(ctx context.Context, cfg tortureConfig, out io.Writer) error {
 		return fmt.Errorf("a promise was broken; to see it again: %s", r.Command)
 	}
 	return nil
+}
+
+// tortureOnce runs this program in a folder of its own, which is removed unless something is to be seen there.
+func tortureOnce(ctx context.Context, cfg torture.Config, out io.Writer) (torture.Report, error) {
+	var r torture.Report
+	var err error
+	if cfg.Program, err = os.Executable(); err != nil {
+		return r, fmt.Errorf("find this program: %w", err)
+	}
+	if cfg.Dir, err = os.MkdirTemp("", "gochat-torture-"); err != nil {
+		return r, fmt.Errorf("make a folder for the run: %w", err)
+	}
+	cfg.Version = readBuild().Version
+	r, err = torture.Run(ctx, cfg)
+	if err == nil && r.Verdict.OK() || out == io.Discard {
+		_ = os.RemoveAll(cfg.Dir) // what is left there harms nobody
+		return r, err
+	}
+	fmt.Fprintf(out, "data and logs: %s\n", cfg.Dir)
+	return r, err
 }
 
 // writeReport writes the JSON file and the picture beside it.

@@ -8,6 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 // Delivery is one event out of a message.
@@ -34,6 +35,13 @@ func RunConsumer(ctx context.Context, t Transport, handle func(ctx context.Conte
 	for i := range subs {
 		subs[i] = endable{t.EventsSubscriber(o.InFlight)}
 		r.AddConsumerHandler("consumer-"+strconv.Itoa(i), events.MessageSentBinding, subs[i], func(m *message.Message) error {
+			if mutant.AckBeforeInsert {
+				ctx := context.WithoutCancel(m.Context())
+				m := m.Copy()
+				m.SetContext(ctx)
+				go func() { _ = handleMessage(m, handle) }()
+				return nil
+			}
 			return handleMessage(m, handle)
 		})
 	}

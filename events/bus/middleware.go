@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
 // middlewares of a consumer, outermost first. The poison queue stands outside the retry (else the first error of an
@@ -75,6 +76,9 @@ func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
 			seen := time.Now().UTC()
 			out, err := h(m)
 			var r *rejected
+			if mutant.PoisonOnShutdown && err != nil && m.Context().Err() != nil {
+				err = &rejected{events: []rejectedEvent{{contentType: m.Metadata[metaContentType], raw: m.Payload, err: err}}}
+			}
 			if !errors.As(err, &r) {
 				return out, err
 			}

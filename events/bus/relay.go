@@ -11,6 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/mutant"
 	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
@@ -133,6 +134,9 @@ func (w *windows) relay(live context.Context, win outbox.Window, out chan<- *mes
 	w.mu.Lock()
 	w.current, w.err, w.publish = win, nil, ctx
 	w.mu.Unlock()
+	if mutant.MarkBeforeConfirm {
+		_ = w.src.Done(ctx, win)
+	}
 	m := message.NewMessage("", nil)
 	m.SetContext(live)
 	select {

@@ -91,8 +91,11 @@ func (f *faults) what(s step) (do, undo action, err error) {
 	case postgresName:
 		return serverFault(f.stack.postgres, s, func(context.Context) error { return nil })
 	case brokerName:
-		if s.kind == "poison" {
+		switch s.kind {
+		case "poison":
 			return f.poison.plant, nil, nil
+		case "delete queue":
+			return func(ctx context.Context) error { return errors.Join(f.stack.deleteQueue(), f.poison.forget(ctx)) }, nil, nil
 		}
 		return serverFault(f.stack.broker, s, f.poison.forget)
 	}

@@ -2,6 +2,7 @@ package torture
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -91,6 +92,7 @@ func kinds(mode string) []kind {
 		kind{name: "wipe server", cards: 1, targets: broker, recovery: 12 * time.Second},
 		kind{name: "full disk", cards: 1, min: 2 * time.Second, max: 5 * time.Second, targets: broker, recovery: 4 * time.Second},
 		kind{name: "kill server", cards: 2, targets: database, recovery: 3 * time.Second},
+		kind{name: "delete queue", cards: 1, targets: broker, recovery: 3 * time.Second},
 		kind{name: "poison", cards: 2, targets: broker},
 	)
 }
@@ -117,25 +119,15 @@ func chunk(rng *rand.Rand, _ string) string { return fmt.Sprint([]int{2, 64, 600
 const quiet = time.Second
 
 // plan deals a deck of all kinds, again and again, over the time of a run. Two faults never meet one thing at a time. only
-// names the kinds to take; empty means all.
+// names the faults to take, as KIND or KIND:TARGET; empty means all, and "none" none.
 func plan(mode string, seed uint64, during time.Duration, only []string) ([]step, error) {
 	rng := rand.New(rand.NewPCG(seed, 0x676f63686174)) //nolint:gosec // a plan must be the same again
-	var deck []kind
-	var names []string
-	for _, k := range kinds(mode) {
-		names = append(names, k.name)
-		if len(only) > 0 && !slices.Contains(only, k.name) {
-			continue
-		}
-		for range k.cards {
-			deck = append(deck, k)
-		}
+	deck, err := deal(kinds(mode), only)
+	if err != nil {
+		return nil, fmt.Errorf("in %s mode there is %w", mode, err)
 	}
-	for _, o := range only {
-		if !slices.Contains(names, o) {
-			slices.Sort(names)
-			return nil, fmt.Errorf("no fault %q in %s mode; there are: %s", o, mode, strings.Join(slices.Compact(names), ", "))
-		}
+	if len(deck) == 0 {
+		return nil, nil
 	}
 	pace := 1500 * time.Millisecond
 	if mode == Embedded {
@@ -166,6 +158,36 @@ func plan(mode string, seed uint64, during time.Duration, only []string) ([]step
 		}
 	}
 	return steps, nil
+}
+
+// deal makes the deck.
+func deal(all []kind, only []string) ([]kind, error) {
+	if slices.Equal(only, []string{"none"}) {
+		return nil, nil
+	}
+	var deck []kind
+	known := make(map[string]bool)
+	for _, k := range all {
+		var targets []string
+		for _, t := range k.targets {
+			known[k.name], known[k.name+":"+t] = true, true
+			if len(only) == 0 || slices.Contains(only, k.name) || slices.Contains(only, k.name+":"+t) {
+				targets = append(targets, t)
+			}
+		}
+		k.targets = targets
+		for range k.cards {
+			if len(targets) > 0 {
+				deck = append(deck, k)
+			}
+		}
+	}
+	for _, o := range only {
+		if !known[o] {
+			return nil, fmt.Errorf("no fault %q; there are: %s", o, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+		}
+	}
+	return deck, nil
 }
 
 func below(rng *rand.Rand, d time.Duration) time.Duration { return time.Duration(rng.Int64N(int64(d))) }

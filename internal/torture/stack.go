@@ -17,6 +17,7 @@ import (
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
+	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/internal/faultproxy"
 	"github.com/rafaeldepontes/go-chat/internal/services"
 )
@@ -286,4 +287,15 @@ func (s *stack) dialBroker() (*amqp.Connection, *amqp.Channel, error) {
 		return nil, nil, errors.Join(fmt.Errorf("open a channel: %w", err), conn.Close())
 	}
 	return conn, ch, nil
+}
+
+// deleteQueue removes the persister's queue with all that is in it, as a careless operator would.
+func (s *stack) deleteQueue() error {
+	conn, ch, err := s.dialBroker()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = ch.QueueDelete(events.Topology{}.MessageSentQueue(), false, false, false)
+	return err
 }
