@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 
@@ -48,11 +50,31 @@ func (d *tortureDisplay) progress(p torture.Progress) {
 	}
 	d.told = time.Now()
 	d.clear()
-	fmt.Fprintf(d.out, "%6s %-8s accepted %d · %.0f/s · stored %.0f/s · waiting %d · p99 %.0f ms · delivered %.0f/s · %d writers, %d readers connected",
-		clock(p.AtMS), p.Phase, p.Accepted, p.Sample.Accepted, p.Stored, p.Unstored, p.P99MS, p.Delivered, p.Writers, p.Readers)
+	line := fmt.Sprintf("%6s %-8s accepted %d (%.0f/s) · stored %.0f/s · waiting %d · p99 %.0f ms · clients %d+%d",
+		clock(p.AtMS), p.Phase, p.Accepted, p.Sample.Accepted, p.Stored, p.Unstored, p.P99MS, p.Writers, p.Readers)
+	if len(p.Active) > 0 {
+		line += " · now: " + strings.Join(p.Active, ", ")
+	}
+	if width := d.width(); width > 0 && utf8.RuneCountInString(line) > width {
+		line = string([]rune(line)[:width-1]) + "…" // a line that wraps cannot be written over
+	}
+	fmt.Fprint(d.out, line)
 	if d.line = d.terminal; !d.line {
 		fmt.Fprintln(d.out)
 	}
+}
+
+// width is that of the terminal; 0 where there is none.
+func (d *tortureDisplay) width() int {
+	f, ok := d.out.(*os.File)
+	if !ok || !d.terminal {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 80
+	}
+	return width
 }
 
 func (d *tortureDisplay) fault(f torture.Fault) {

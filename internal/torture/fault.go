@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -22,9 +23,29 @@ type faults struct {
 	began  time.Time
 	told   func(report.Fault) // at the beginning of each
 
+	busy map[string]*sync.Mutex // a thing has one fault at a time; not changed while steps run
+
 	mu   sync.Mutex // guards the fields below
 	done []report.Fault
-	busy map[string]*sync.Mutex // a thing has one fault at a time
+	now  []string // under way, in the order of their beginning
+}
+
+// active tells what is broken now.
+func (f *faults) active() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.now)
+}
+
+func (f *faults) note(s step, begins bool) {
+	name := s.kind + " " + s.target
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if begins {
+		f.now = append(f.now, name)
+	} else if i := slices.Index(f.now, name); i >= 0 {
+		f.now = slices.Delete(f.now, i, i+1)
+	}
 }
 
 // run returns when all steps are done and undone, or with the first that could not be.
@@ -63,6 +84,8 @@ func (f *faults) do(ctx context.Context, s step) error {
 	}
 	r := report.Fault{AtMS: time.Since(f.began).Milliseconds(), Kind: s.kind, Target: s.target, Note: s.arg}
 	f.told(r)
+	f.note(s, true)
+	defer f.note(s, false)
 	sure, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Minute)
 	defer cancel()
 	err = begin(sure)

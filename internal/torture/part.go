@@ -124,6 +124,7 @@ func (p *part) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	req.Close = true // a connection to a process that is killed is not worth keeping
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("ask %s: %w", p.name, err)

@@ -12,6 +12,7 @@ import (
 type sampler struct {
 	journal *journal
 	tell    func(Progress)
+	active  func() []string // faults under way
 	samples []report.Sample // read after end
 
 	mu   sync.Mutex
@@ -21,7 +22,9 @@ type sampler struct {
 	stop context.CancelFunc
 }
 
-func newSampler(j *journal, tell func(Progress)) *sampler { return &sampler{journal: j, tell: tell} }
+func newSampler(j *journal, tell func(Progress), active func() []string) *sampler {
+	return &sampler{journal: j, tell: tell, active: active}
+}
 
 func (s *sampler) start(phase string) {
 	s.name = phase
@@ -62,6 +65,6 @@ func (s *sampler) run(ctx context.Context) {
 		s.mu.Lock()
 		phase := s.name
 		s.mu.Unlock()
-		s.tell(Progress{Sample: sample, Phase: phase, Accepted: a})
+		s.tell(Progress{Sample: sample, Phase: phase, Accepted: a, Active: s.active()})
 	}
 }

@@ -14,9 +14,11 @@ package torture
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -54,8 +56,9 @@ type Config struct {
 // Progress is what a display shows.
 type Progress struct {
 	report.Sample
-	Phase    string // start, torture, rest, judge
-	Accepted int64  // in all
+	Phase    string   // start, torture, rest
+	Accepted int64    // in all
+	Active   []string // faults under way
 }
 
 func (c *Config) defaults() {
@@ -125,15 +128,15 @@ func run(ctx context.Context, cfg Config, r *Report) error {
 	for i := range rooms {
 		rooms[i] = fmt.Sprintf("room-%d", i+1)
 	}
+	poison := &poison{stack: s, maybe: make(map[string]struct{})}
+	f := &faults{stack: s, poison: poison, began: j.began, told: cfg.Fault}
 	crowd := newCrowd(cfg, s.doors, rooms, j)
-	sampler := newSampler(j, cfg.Tell)
+	sampler := newSampler(j, cfg.Tell, f.active)
 	defer crowd.end()
 	defer sampler.end()
 	crowd.start(ctx)
 	sampler.start("torture")
 
-	poison := &poison{stack: s, maybe: make(map[string]struct{})}
-	f := &faults{stack: s, poison: poison, began: j.began, told: cfg.Fault}
 	err = f.run(ctx, steps)
 	pause(ctx, time.Until(j.began.Add(cfg.For)))
 	r.Faults = f.done
@@ -154,7 +157,7 @@ func run(ctx context.Context, cfg Config, r *Report) error {
 	crowd.end()
 	sampler.end()
 	r.Samples = sampler.samples
-	return judge(ctx, s, j, poison, rooms, r)
+	return judge(ctx, s, j, poison, rooms, cfg.Dir, r)
 }
 
 // rest waits until nothing is under way any more.
@@ -196,7 +199,7 @@ func moving(ctx context.Context, s *stack, j *journal, c *crowd, p *poison) erro
 }
 
 // judge collects what is left, stops the installation, and compares.
-func judge(ctx context.Context, s *stack, j *journal, p *poison, rooms []string, r *Report) error {
+func judge(ctx context.Context, s *stack, j *journal, p *poison, rooms []string, dir string, r *Report) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	histories, err := s.histories(ctx, rooms)
@@ -221,6 +224,21 @@ func judge(ctx context.Context, s *stack, j *journal, p *poison, rooms []string,
 	r.Verdict.Other += len(complaints)
 	for _, text := range complaints[:min(len(complaints), check.MaxExplained)] {
 		r.Verdict.Violations = append(r.Verdict.Violations, check.Violation{Kind: "conduct", Text: text})
+	}
+	if r.Verdict.OK() {
+		return nil
+	}
+	return keep(filepath.Join(dir, "journal.json"), map[string]any{"journal": written, "state": state})
+}
+
+// keep writes down what the clients wrote and what was left, for whoever looks for the cause.
+func keep(path string, v any) error {
+	f, err := os.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(json.NewEncoder(f).Encode(v), f.Close()); err != nil {
+		return fmt.Errorf("keep the journals: %w", err)
 	}
 	return nil
 }
