@@ -120,6 +120,10 @@ func TestEachViolationIsFoundAndNamed(t *testing.T) {
 		{"hole for a reader", func(r *run, _ *Room) {
 			r.Readers[2].Events = slices.Delete(r.Readers[2].Events, 0, 2)
 		}, "gap", "reader-3, which reads ops from seq 1 on, was never shown seqs 1 to 2, but was shown what follows."},
+		{"a reader sees some of a hole later", func(r *run, _ *Room) {
+			e := r.Readers[0].Events
+			r.Readers[0].Events = []Seen{e[0], e[4], e[2]}
+		}, "out of order, gap", "reader-1, which reads ops from seq 1 on, was never shown seq 2, but was shown what follows."},
 		{"reader not at the head", func(r *run, _ *Room) {
 			r.Readers[1].Events = r.Readers[1].Events[:2]
 		}, "gap", "reader-2 was connected to the end, but the last event of ops that it was shown is seq 4, and the head is 5."},

@@ -3,6 +3,7 @@ package check
 import (
 	"cmp"
 	"fmt"
+	"slices"
 )
 
 // judgeRealTime holds a room to real time: a message that was accepted before another was first sent has the lower seq.
@@ -33,8 +34,8 @@ func (r *room) judgeRealTime() {
 		}
 		end = begin
 	}
-	for i := len(late) - 1; i >= 0; i-- { // from the lowest seq up
-		b, a := late[i].placed, &r.c.sends[late[i].witness]
+	for _, l := range slices.Backward(late) { // from the lowest seq up
+		b, a := l.placed, &r.c.sends[l.witness]
 		s := &r.c.sends[b.send]
 		r.report(KindOutOfOrder, 1, b.seq, s.ID, func() string {
 			return fmt.Sprintf("%s, after %s of %s had been accepted at %s, and yet it has seq %d, below seq %d of the earlier one.",
