@@ -29,6 +29,7 @@ import (
 // out of time.
 func Check(j Journal, s State) Verdict {
 	c := &checker{sends: j.Sends, violated: make(map[string]int)}
+	c.v.Violations = []Violation{} // JSON has a list in any case
 	c.count(j, s)
 	c.judgeJournal()
 

@@ -12,6 +12,7 @@ func TestARightRunPasses(t *testing.T) {
 	v := Check(small().Journal, small().State)
 	want := Verdict{
 		Sent: 8, Accepted: 5, Unknown: 2, Refused: 1, Stored: 6,
+		Violations:   []Violation{},
 		Linearizable: "ok: 6 of 6 ops in 2 rooms",
 	}
 	if diff := cmp.Diff(want, v); diff != "" {
