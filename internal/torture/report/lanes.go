@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"gonum.org/v1/plot/vg"
 	"gonum.org/v1/plot/vg/draw"
@@ -58,7 +59,7 @@ func spans(faults []Fault) []span {
 	return all
 }
 
-// drawLanes draws each fault as a bar in the lane of its kind, with its target beside it where there is room.
+// drawLanes draws each fault as a bar in the lane of its kind, with its target, and its note, where there is room.
 func drawLanes(c draw.Canvas, end float64, lanes []lane) {
 	x := func(ms float64) vg.Length { return c.X(ms / end) }
 	c.FillText(strong, vg.Point{X: c.Min.X, Y: c.Max.Y + 6}, "faults")
@@ -95,14 +96,19 @@ func (l lane) draw(c draw.Canvas, x func(float64) vg.Length, top vg.Length, numb
 		if i+1 < len(l.faults) {
 			next = x(float64(l.faults[i+1].AtMS))
 		}
-		switch w := target.Width(f.Target); {
-		case f.Target == "":
-		case min(to, next)-from > w+6:
-			inside := target
-			inside.Color = background
-			c.FillText(inside, vg.Point{X: from + 4, Y: middle}, f.Target)
-		case free == to && next-to > w+6:
-			c.FillText(target, vg.Point{X: to + 3, Y: middle}, f.Target)
+		for _, text := range [...]string{f.Target + " " + f.Note, f.Target} { // the note where there is room for it too
+			text = strings.TrimSpace(text)
+			w := target.Width(text)
+			if text != "" && min(to, next)-from > w+6 {
+				inside := target
+				inside.Color = background
+				c.FillText(inside, vg.Point{X: from + 4, Y: middle}, text)
+				break
+			}
+			if text != "" && free == to && next-to > w+6 {
+				c.FillText(target, vg.Point{X: to + 3, Y: middle}, text)
+				break
+			}
 		}
 	}
 }

@@ -50,7 +50,7 @@ func stormy(seconds int) Report {
 		if i >= len(kinds) {
 			k = kinds[rnd.IntN(len(kinds))]
 		}
-		f := Fault{AtMS: int64(2000 + rnd.IntN(seconds*1000-8000)), Kind: k.kind, Target: k.targets[rnd.IntN(len(k.targets))]}
+		f := Fault{AtMS: int64(2000 + rnd.IntN(seconds*1000-8000)), Kind: k.kind, Target: k.targets[rnd.IntN(len(k.targets))], Note: fmt.Sprint(i)}
 		if k.lasts > 0 {
 			f.UntilMS = f.AtMS + int64(k.lasts/2+rnd.IntN(k.lasts))
 		}
@@ -94,7 +94,7 @@ func reports() map[string]Report {
 	flat := Report{Outcome: Passed, Mode: "embedded", DurationMS: 30_000, Samples: []Sample{{AtMS: 1000}, {AtMS: 2000}}}
 	return map[string]Report{
 		"a minute":         stormy(60),
-		"an hour":          stormy(3600),
+		"a long run":       stormy(1200),
 		"failed":           failed,
 		"nothing happened": flat,
 		"no samples":       {Outcome: Aborted, Error: "start RabbitMQ: it is not installed"},
