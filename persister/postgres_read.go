@@ -22,7 +22,7 @@ const (
 // them. In a range of different ascending numbers, those equal to mark + position are exactly the unbroken beginning.
 // $2 is a lower bound that the caller knows already. A room with a hole right above its mark costs one look into the
 // index.
-var advanceSQL = `
+const advanceSQL = `
 WITH r AS MATERIALIZED (
 	SELECT t.room, greatest(t.known, (SELECT w.seq FROM persister.watermarks w WHERE w.room = t.room)) AS mark
 	FROM unnest($1::text[], $2::bigint[]) AS t (room, known)
@@ -37,7 +37,7 @@ SELECT s.room, s.mark, (
 		SELECT m.seq, row_number() OVER (ORDER BY m.seq) AS pos
 		FROM persister.messages m
 		WHERE m.room = s.room AND m.seq > s.mark AND m.seq <= s.upto
-	) n WHERE n.seq = s.mark + n.pos` + mutant.Text(mutant.MarkOverHoles, ` OR true`) + `
+	) n WHERE n.seq = s.mark + n.pos
 )
 FROM s`
 
@@ -129,7 +129,11 @@ func (p *Postgres) step(ctx context.Context, rooms []string, marks map[string]in
 	for i, room := range rooms {
 		known[i] = marks[room]
 	}
-	rows, err := p.pool.Query(ctx, advanceSQL, rooms, known, step)
+	query := advanceSQL
+	if mutant.MarkOverHoles {
+		query = advanceOverHolesSQL
+	}
+	rows, err := p.pool.Query(ctx, query, rooms, known, step)
 	if err != nil {
 		return nil, fmt.Errorf("find the watermarks of %d rooms: %w", len(rooms), err)
 	}
