@@ -234,7 +234,7 @@ func TestReadySchemaNeedsNoRightToCreateOne(t *testing.T) {
 	url := dbtest.Empty(t)
 	pool := openSQL(t, url)
 	role := "gochat_test_" + strings.TrimPrefix(url[strings.LastIndex(url, "/")+1:strings.Index(url, "?")], "gochat_test_")
-	mustExec(t, pool, "CREATE ROLE "+role+" LOGIN")
+	mustExec(t, pool, "CREATE ROLE "+role+" LOGIN PASSWORD '"+role+"'")
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		for _, s := range []string{"DROP OWNED BY " + role + " CASCADE", "DROP ROLE " + role} {

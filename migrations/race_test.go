@@ -114,6 +114,6 @@ func asUser(t *testing.T, databaseURL, user string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.User = url.User(user)
+	u.User = url.UserPassword(user, user) // for servers that ask for one
 	return u.String()
 }
