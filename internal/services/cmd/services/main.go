@@ -22,8 +22,8 @@ import (
 
 const usage = `usage: services up | down | run [--no-sync] -- COMMAND…
   up    PostgreSQL and RabbitMQ for development, with the role, database, user and virtual host that
-        DATABASE_URL and RABBITMQ_URL name: by Docker Compose where an engine answers, else servers that
-        listen there already, else installed ones, else (Debian, root) installs them
+        DATABASE_URL and RABBITMQ_URL name: servers that listen there already, else by Docker Compose where
+        an engine answers and compose.yml has that port, else installed ones, else (Debian, root) installs them
   down  stops what up started
   run   runs COMMAND with private servers at GOCHAT_TEST_DATABASE_URL and GOCHAT_TEST_RABBITMQ_URL;
         --no-sync: PostgreSQL does not wait for the disk (for tests, not for benchmarks)

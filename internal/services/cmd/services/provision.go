@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,17 +26,23 @@ type command func(ctx context.Context, args ...string) (string, error)
 // sql runs statements as a superuser and returns the first value of the last one, "" without a row.
 type sql func(ctx context.Context, statement string) (string, error)
 
+// tools are ways in past the passwords.
+type tools struct {
+	rabbitmqctl command
+	psql        sql // nil: superuser finds one
+}
+
 // provision makes what the URL names, unless the URL works already. It never changes what is there: an existing role or
 // user keeps its password.
-func (t target) provision(ctx context.Context, out io.Writer, rabbitmqctl command) error {
+func (t target) provision(ctx context.Context, out io.Writer, with tools) error {
 	if t.login(ctx) == nil {
 		return nil
 	}
 	var err error
 	if t.kind == services.PostgreSQL {
-		err = t.provisionPostgres(ctx, out)
+		err = t.provisionPostgres(ctx, out, with.psql)
 	} else {
-		err = t.provisionRabbitMQ(ctx, out, rabbitmqctl)
+		err = t.provisionRabbitMQ(ctx, out, with.rabbitmqctl)
 	}
 	if err != nil {
 		return fmt.Errorf("make what %s names at %s: %w", t.setting, t.address(), err)
@@ -46,10 +53,11 @@ func (t target) provision(ctx context.Context, out io.Writer, rabbitmqctl comman
 	return nil
 }
 
-func (t target) provisionPostgres(ctx context.Context, out io.Writer) error {
-	exec, err := t.superuser(ctx)
-	if err != nil {
-		return err
+func (t target) provisionPostgres(ctx context.Context, out io.Writer, exec sql) (err error) {
+	if exec == nil {
+		if exec, err = t.superuser(ctx); err != nil {
+			return err
+		}
 	}
 	user, database := pgx.Identifier{t.user}.Sanitize(), pgx.Identifier{t.name}.Sanitize()
 	for _, step := range []struct{ exists, make, what string }{
@@ -98,7 +106,7 @@ func (t target) superuser(ctx context.Context) (sql, error) {
 	}
 	cfg.Database = "postgres"
 	var tried []error
-	for _, user := range []string{"postgres", os.Getenv("USER"), t.user} {
+	for _, user := range []string{"postgres", cmp.Or(os.Getenv("USER"), t.user), t.user} {
 		cfg := cfg.Copy()
 		cfg.User = user
 		if user != t.user {

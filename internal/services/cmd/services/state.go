@@ -9,16 +9,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/rafaeldepontes/go-chat/internal/services"
 )
 
 // state remembers what up started, so that down stops that and nothing else.
 type state struct {
-	Compose  string              `json:"compose,omitempty"`  // folder of the compose.yml
-	Clusters [][2]string         `json:"clusters,omitempty"` // Debian's PostgreSQL clusters: version, name
-	RabbitMQ bool                `json:"rabbitmq,omitempty"` // the distribution's broker
-	Programs []services.Detached `json:"programs,omitempty"` // own servers, in the order to stop them
+	Compose    string              `json:"compose,omitempty"`    // folder of the compose.yml
+	Containers []string            `json:"containers,omitempty"` // its services
+	Clusters   [][2]string         `json:"clusters,omitempty"`   // Debian's PostgreSQL clusters: version, name
+	RabbitMQ   bool                `json:"rabbitmq,omitempty"`   // the distribution's broker
+	Programs   []services.Detached `json:"programs,omitempty"`   // own servers, in the order to stop them
 }
 
 // places are the files of up and down.
@@ -70,6 +72,14 @@ func (s state) save(path string) error {
 		return err
 	}
 	return os.Rename(path+".new", path)
+}
+
+// add notes a service of a compose.yml. Another folder's are the same containers: Compose knows them by the project's name.
+func (s *state) add(dir, service string) {
+	s.Compose = dir
+	if !slices.Contains(s.Containers, service) {
+		s.Containers = append(s.Containers, service)
+	}
 }
 
 func (s state) empty() bool {

@@ -9,10 +9,8 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/services"
 )
@@ -23,62 +21,39 @@ func up(ctx context.Context, out io.Writer, all targets, at places) error {
 	if err != nil {
 		return err
 	}
-	rabbitmqctl := func(ctx context.Context, args ...string) (string, error) {
-		return output(ctx, "rabbitmqctl", args...)
+	project, err := findCompose(ctx)
+	if err != nil {
+		return err
 	}
-	if dir, ok := composeFolder(ctx); ok {
-		if err := composeUp(ctx, out, &st, dir, at); err != nil {
+	var kinds []services.Kind
+	for _, t := range []target{all.postgres, all.rabbitmq} {
+		if project.serves(t) && !t.listens(ctx) {
+			kinds = append(kinds, t.kind)
+			continue
+		}
+		if err := t.ensure(ctx, out, &st, at); err != nil {
 			return err
 		}
-		rabbitmqctl = func(ctx context.Context, args ...string) (string, error) {
-			return output(ctx, "docker", append([]string{"compose", "--project-directory", dir, "exec", "-T", "rabbitmq", "rabbitmqctl"}, args...)...)
-		}
-	} else {
-		for _, t := range []target{all.postgres, all.rabbitmq} {
-			if err := t.ensure(ctx, out, &st, at); err != nil {
-				return err
-			}
+	}
+	if len(kinds) > 0 {
+		if err := project.up(ctx, out, &st, at, kinds); err != nil {
+			return err
 		}
 	}
 	for _, t := range []target{all.postgres, all.rabbitmq} {
 		if err := t.await(ctx); err != nil {
 			return err
 		}
-		if err := t.provision(ctx, out, rabbitmqctl); err != nil {
+		with := tools{rabbitmqctl: func(ctx context.Context, args ...string) (string, error) { return output(ctx, "rabbitmqctl", args...) }}
+		if project.runs(ctx, t) {
+			with = tools{rabbitmqctl: project.rabbitmqctl, psql: project.psql}
+		}
+		if err := t.provision(ctx, out, with); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s: answers at %s as user %s in %q\n", t.kind, t.address(), t.user, t.name)
 	}
 	return nil
-}
-
-// composeFolder is the working folder if it has a compose.yml and a Docker engine answers.
-func composeFolder(ctx context.Context) (string, bool) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	dir, err := os.Getwd()
-	if err != nil {
-		return "", false
-	}
-	if _, err := os.Stat(filepath.Join(dir, "compose.yml")); err != nil {
-		return "", false
-	}
-	// The client exits with 0 on some versions although no engine answers: ask for the engine's own version.
-	if v, err := output(ctx, "docker", "info", "--format", "{{.ServerVersion}}"); err != nil || v == "" {
-		return "", false
-	}
-	_, err = output(ctx, "docker", "compose", "version")
-	return dir, err == nil
-}
-
-func composeUp(ctx context.Context, out io.Writer, st *state, dir string, at places) error {
-	fmt.Fprintln(out, "Docker: starting postgres and rabbitmq of compose.yml")
-	st.Compose = dir
-	if err := st.save(at.state); err != nil {
-		return err
-	}
-	_, err := output(ctx, "docker", "compose", "--project-directory", dir, "up", "--detach", "--wait", "postgres", "rabbitmq")
-	return err
 }
 
 // ensure starts the server unless somebody listens at its address.
@@ -193,9 +168,9 @@ func down(ctx context.Context, out io.Writer, at places) error {
 		return true
 	}
 	if st.Compose != "" {
-		_, err := output(ctx, "docker", "compose", "--project-directory", st.Compose, "down")
+		_, err := runCompose(ctx, st.Compose, append([]string{"down"}, st.Containers...)...)
 		if !stop("the containers; their volumes stay", err) {
-			left.Compose = st.Compose
+			left.Compose, left.Containers = st.Compose, st.Containers
 		}
 	}
 	for _, c := range st.Clusters {
