@@ -3,7 +3,6 @@ package bus
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -60,7 +59,7 @@ func received(d amqp.Delivery) (*message.Message, error) {
 	m.Metadata[metaType] = d.Type
 	m.Metadata[metaRoutingKey] = d.RoutingKey
 	delete(m.Metadata, metaRedelivered)
-	if d.Redelivered || strings.Trim(m.Metadata[metaDeliveries], "0") != "" {
+	if d.Redelivered || deliveries(m) > 0 {
 		m.Metadata[metaRedelivered] = "true"
 	}
 	return m, nil

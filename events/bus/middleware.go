@@ -127,7 +127,7 @@ func retry(o Options) message.HandlerMiddleware {
 			live := m.Context()
 			defer m.SetContext(live)
 			delay := backoff{first: o.RetryMin, max: o.RetryMax}
-			earlier, _ := strconv.Atoi(m.Metadata[metaDeliveries]) // absent at the first delivery
+			earlier := deliveries(m)
 			for try := 1; ; try++ {
 				m.Metadata[HeaderAttempts] = strconv.Itoa(earlier + try)
 				out, err := attempt(live, h, m, o.StopWithin)
@@ -143,6 +143,15 @@ func retry(o Options) message.HandlerMiddleware {
 			}
 		}
 	}
+}
+
+// deliveries counts how often a queue delivered the message before, 0 at the first time or if it does not tell.
+func deliveries(m *message.Message) (n int) {
+	for _, key := range []string{metaDeliveries, metaAcquired} {
+		count, _ := strconv.Atoi(m.Metadata[key])
+		n = max(n, count)
+	}
+	return n
 }
 
 func attempt(live context.Context, h message.HandlerFunc, m *message.Message, grace time.Duration) ([]*message.Message, error) {

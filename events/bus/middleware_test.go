@@ -113,6 +113,43 @@ func TestStopEndsTheWaitingAndLeavesTheHandlerItsGrace(t *testing.T) {
 	})
 }
 
+// Headers as RabbitMQ 3.10 and 4.0 (one count) and 4.3 (two, of which one leaves out what was given back) send them.
+func TestAttemptsCountEarlierDeliveries(t *testing.T) {
+	t.Parallel()
+	for _, step := range []struct {
+		name     string
+		headers  amqp.Table
+		attempts string
+	}{
+		{"first", nil, "1"},
+		{"count", amqp.Table{"x-delivery-count": int64(3)}, "4"},
+		{"given back", amqp.Table{"x-acquired-count": int64(3)}, "4"},
+		{"given back and lost", amqp.Table{"x-delivery-count": int64(1), "x-acquired-count": int64(4)}, "5"},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			t.Parallel()
+			m, err := received(amqp.Delivery{Acknowledger: &amqp.Channel{}, Headers: step.headers})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := m.Metadata[metaRedelivered] != "", step.headers != nil; got != want {
+				t.Errorf("redelivered: got %t, want %t", got, want)
+			}
+			dead := &letters{}
+			h := chain(dead, Options{}.withDefaults(), func(*message.Message) ([]*message.Message, error) {
+				bad := rejectedEvent{contentType: events.ContentType, err: errors.New("text too long")}
+				return nil, events.Permanent(&rejected{events: []rejectedEvent{bad}})
+			})
+			if _, err := h(m); err != nil || len(dead.got) != 1 {
+				t.Fatalf("got %v and %d dead letters, want 1", err, len(dead.got))
+			}
+			if got := dead.got[0].Metadata[HeaderAttempts]; got != step.attempts {
+				t.Errorf("attempts: got %s, want %s", got, step.attempts)
+			}
+		})
+	}
+}
+
 // If the poison queue cannot be reached, the message must not be lost.
 func TestPoisonThatCannotBePutAwayIsNacked(t *testing.T) {
 	t.Parallel()

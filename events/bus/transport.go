@@ -66,7 +66,8 @@ const (
 	metaType        = "type"
 	metaRoutingKey  = "routing_key"      // overrides the topic
 	metaRedelivered = "redelivered"      // "true" on a message that came before; only on consumed ones
-	metaDeliveries  = "x-delivery-count" // set by quorum queues
+	metaDeliveries  = "x-delivery-count" // set by quorum queues; RabbitMQ 4.3 (seen) leaves out what was given back
+	metaAcquired    = "x-acquired-count" // set by those of newer versions: every earlier delivery
 )
 
 // Names of the headers on a dead letter.
