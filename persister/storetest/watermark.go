@@ -101,6 +101,9 @@ func twoWriters(t *testing.T, db Database) {
 
 // dense proves with a page that everything up to mark is there.
 func dense(s persister.Store, room string, mark int64) error {
+	if mark == 0 {
+		return nil // a page has at least one event if the other writer has stored it meanwhile
+	}
 	p, err := s.Page(context.Background(), persister.PageQuery{Room: room, After: 0, Limit: int(mark), MaxBytes: math.MaxInt32})
 	if err != nil {
 		return err
