@@ -21,6 +21,11 @@ const (
 const (
 	firstBackoff = 100 * time.Millisecond
 	maxBackoff   = 5 * time.Second
+	// callTimeout bounds one try to read or mark rows: a database that went silent, with its connection open, must not hold
+	// the relay for as long as TCP is patient.
+	callTimeout = 10 * time.Second
+	// removeTries bounds how far the time for a removal grows: after a long outage it may have much to do at once.
+	removeTries = 6
 	// releaseTimeout bounds the last call, which runs after the relay's context ended.
 	releaseTimeout = 2 * time.Second
 )

@@ -133,6 +133,78 @@ func TestDatabaseErrorsAreRetried(t *testing.T) {
 	})
 }
 
+// silent is a store that answers neither Fetch, MarkPublished nor Remove while it is silent, like a host that vanished
+// with its connections open.
+type silent struct {
+	*outboxtest.Memory
+	on atomic.Bool
+}
+
+func (s *silent) hang(ctx context.Context) error {
+	if s.on.Load() {
+		<-ctx.Done()
+	}
+	return ctx.Err()
+}
+
+func (s *silent) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.Row, error) {
+	if err := s.hang(ctx); err != nil {
+		return nil, err
+	}
+	return s.Memory.Fetch(ctx, shards, limit)
+}
+
+func (s *silent) MarkPublished(ctx context.Context, rows []outbox.Row) error {
+	if err := s.hang(ctx); err != nil {
+		return err
+	}
+	return s.Memory.MarkPublished(ctx, rows)
+}
+
+func (s *silent) Remove(ctx context.Context, stored map[string]int64) (int64, error) {
+	if err := s.hang(ctx); err != nil {
+		return 0, err
+	}
+	return s.Memory.Remove(ctx, stored)
+}
+
+// A call that is under way when the database vanishes must not hold the relay when it is back.
+func TestDatabaseThatGoesSilentHoldsTheRelayForOneCallOnly(t *testing.T) {
+	t.Parallel()
+	s := &silent{}
+	tune := func(o *outbox.Options) {
+		s.Memory = o.Store.(*outboxtest.Memory)
+		o.Store = s
+	}
+	virtual(t, tune, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		const soon = 15 * time.Second
+		gone := func() {
+			s.on.Store(true)
+			time.AfterFunc(time.Second, func() { s.on.Store(false) })
+		}
+		appendRows(t, m, "a", 1, 1)
+		gone()
+		ctx, cancel := context.WithTimeout(t.Context(), soon)
+		defer cancel()
+		w, err := r.Next(ctx)
+		if err != nil {
+			t.Fatalf("handed out: %v", err)
+		}
+		gone()
+		ctx, cancel = context.WithTimeout(t.Context(), soon)
+		defer cancel()
+		if err := r.Done(ctx, w); err != nil {
+			t.Fatalf("marked: %v", err)
+		}
+		gone()
+		r.Stored(map[string]int64{"a": 1})
+		<-time.After(soon) // virtual
+		if st, _ := m.Stats(t.Context()); st.Unstored != 0 {
+			t.Errorf("unstored: got %d, want 0", st.Unstored)
+		}
+	})
+}
+
 // A relay that cannot renew stops handing out rows when its lease ends, since another may have the shards.
 func TestLeaseThatIsNotRenewedEndsWindows(t *testing.T) {
 	t.Parallel()

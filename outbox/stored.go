@@ -3,6 +3,7 @@ package outbox
 import (
 	"context"
 	"slices"
+	"time"
 )
 
 // maxPending bounds the marks that wait while a removal is under way. What is above it is found by the sweep later.
@@ -49,7 +50,8 @@ func (r *Relay) removeStored(ctx context.Context) {
 		}
 		marks := r.takePending()
 		for failures := 1; len(marks) > 0; failures++ {
-			_, err := r.o.Store.Remove(ctx, marks)
+			// A removal that was cut off has done nothing, so the next try gets more time.
+			err := r.remove(ctx, marks, time.Duration(min(failures, removeTries))*callTimeout)
 			if err == nil {
 				break
 			}
@@ -61,6 +63,13 @@ func (r *Relay) removeStored(ctx context.Context) {
 			}
 		}
 	}
+}
+
+func (r *Relay) remove(ctx context.Context, marks map[string]int64, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	_, err := r.o.Store.Remove(ctx, marks)
+	return err
 }
 
 func (r *Relay) takePending() map[string]int64 {

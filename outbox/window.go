@@ -56,6 +56,8 @@ func (r *Relay) fetch(ctx context.Context) ([]Row, error) {
 	if len(shards) == 0 {
 		return nil, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	return r.o.Store.Fetch(ctx, shards, r.o.Window)
 }
 
@@ -78,10 +80,7 @@ func (r *Relay) Done(ctx context.Context, w Window) error {
 	r.failures, r.retryAt = 0, time.Time{}
 	r.mu.Unlock()
 	for failures := 1; ; failures++ {
-		err := r.o.Store.MarkPublished(ctx, w.Rows)
-		if mutant.ForgetPublished {
-			_, err = r.o.Store.Remove(ctx, lastSeqs(w.Rows))
-		}
+		err := r.markPublished(ctx, w)
 		if err == nil {
 			return nil
 		}
@@ -92,6 +91,16 @@ func (r *Relay) Done(ctx context.Context, w Window) error {
 			return ctx.Err()
 		}
 	}
+}
+
+func (r *Relay) markPublished(ctx context.Context, w Window) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	if mutant.ForgetPublished {
+		_, err := r.o.Store.Remove(ctx, lastSeqs(w.Rows))
+		return err
+	}
+	return r.o.Store.MarkPublished(ctx, w.Rows)
 }
 
 // Failed tells that w is not published, or not all of it. The next Next waits, longer with each failure in a row, 100 ms to
