@@ -11,12 +11,16 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+	"github.com/rafaeldepontes/go-chat/internal/sim"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/outbox"
 	"github.com/rafaeldepontes/go-chat/outbox/outboxtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	sim.Bound(300, 40)
+	goleak.VerifyTestMain(m)
+}
 
 func TestPostgres(t *testing.T) {
 	t.Parallel()

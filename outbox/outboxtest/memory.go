@@ -95,6 +95,20 @@ func (m *Memory) Append(ctx context.Context, rows []outbox.Row) error {
 	return nil
 }
 
+// Rows returns what the outbox holds of a key, published or not, in the order of seq.
+func (m *Memory) Rows(key string) []outbox.Row {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var rows []outbox.Row
+	for k, r := range m.rows {
+		if k.key == key {
+			rows = append(rows, r.Row)
+		}
+	}
+	slices.SortFunc(rows, func(a, b outbox.Row) int { return int(a.Seq - b.Seq) })
+	return rows
+}
+
 // Fetch implements outbox.Store.
 func (m *Memory) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.Row, error) {
 	if err := m.enter(ctx, "Fetch"); err != nil {

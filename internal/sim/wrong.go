@@ -1,0 +1,27 @@
+package sim
+
+import (
+	"bytes"
+	"os"
+	"os/exec"
+	"testing"
+)
+
+const wrongEnv = "GOCHAT_SIM_WRONG"
+
+// Wrong tells whether a model shall be wrong in the way named, to prove that its simulation can fail.
+func Wrong(how string) bool { return os.Getenv(wrongEnv) == how }
+
+// MustCatch runs another test of this package in a process of its own, with a model that is wrong in the way named, and
+// expects it to fail and to say so with want.
+func MustCatch(t *testing.T, test, how, want string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-rapid.nofailfile", "-rapid.shrinktime=1s")
+	cmd.Env = append(os.Environ(), wrongEnv+"="+how)
+	out, err := cmd.CombinedOutput()
+	if err == nil {
+		t.Errorf("%s with a model that is wrong in %q: passed, want it to fail", test, how)
+	} else if !bytes.Contains(out, []byte(want)) {
+		t.Errorf("%s with a model that is wrong in %q: got %v, want %q in\n%s", test, how, err, want, out)
+	}
+}
