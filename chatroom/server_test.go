@@ -18,10 +18,14 @@ import (
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+	"github.com/rafaeldepontes/go-chat/internal/sim"
 	"github.com/rafaeldepontes/go-chat/migrations"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	sim.Bound(200, 40)
+	goleak.VerifyTestMain(m)
+}
 
 // nothingStored is the history before any persister ran; the outbox holds everything then.
 type nothingStored struct{}

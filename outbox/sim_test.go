@@ -57,13 +57,9 @@ func (s *relays) start(t *rapid.T, slot int) {
 	s.made++
 	p := &relayProcess{link: &sim.Link{}}
 	r, err := outbox.NewRelay(outbox.Options{
-		Store: remote{s.m, p.link}, Owner: fmt.Sprint("process ", s.made), Shards: outboxtest.Shards, Window: 4,
-		Watermarks: func(ctx context.Context, keys []string) (marks map[string]int64, err error) {
-			err = p.link.Call(ctx, "history/Watermarks", func() error {
-				marks, err = s.watermarks(keys)
-				return err
-			})
-			return marks, err
+		Store: outboxtest.Remote{Store: wrong{s.m}, Link: p.link}, Owner: fmt.Sprint("process ", s.made), Shards: outboxtest.Shards, Window: 4,
+		Watermarks: func(ctx context.Context, keys []string) (map[string]int64, error) {
+			return sim.Call(ctx, p.link, "history/Watermarks", func() (map[string]int64, error) { return s.watermarks(keys) })
 		},
 	})
 	if err != nil {
@@ -186,9 +182,9 @@ func (s *relays) check(t *rapid.T) {
 }
 
 func (s *relays) actions() map[string]func(*rapid.T) {
-	slots, faults := rapid.IntRange(0, 1), rapid.SampledFrom([]sim.Fault{sim.Refused, sim.Lost})
+	slots := rapid.IntRange(0, 1)
 	ops := rapid.SampledFrom([]string{
-		"db/Lease", "db/Fetch", "db/MarkPublished", "db/Remove", "db/Unstored", "db/Republish", "db/Release",
+		"outbox/Lease", "outbox/Fetch", "outbox/MarkPublished", "outbox/Remove", "outbox/Unstored", "outbox/Republish", "outbox/Release",
 		"broker/PublishHalf", "broker/Publish", "history/Watermarks",
 	})
 	living := func(t *rapid.T) *relayProcess {
@@ -232,10 +228,10 @@ func (s *relays) actions() map[string]func(*rapid.T) {
 			defer s.mu.Unlock()
 			s.deaf = rapid.Bool().Draw(t, "deaf")
 		},
-		"fault":    func(t *rapid.T) { living(t).link.Plan(ops.Draw(t, "op"), faults.Draw(t, "fault")) },
-		"database": func(t *rapid.T) { living(t).link.Outage("db", rapid.Bool().Draw(t, "down")) },
+		"fault":    func(t *rapid.T) { living(t).link.Plan(ops.Draw(t, "op"), sim.Faults().Draw(t, "fault")) },
+		"database": func(t *rapid.T) { living(t).link.Outage("outbox", rapid.Bool().Draw(t, "down")) },
 		"broker":   func(t *rapid.T) { living(t).link.Outage("broker", rapid.Bool().Draw(t, "down")) },
-		"slow":     func(t *rapid.T) { living(t).link.Slow("db", sim.Durations().Draw(t, "by")) },
+		"slow":     func(t *rapid.T) { living(t).link.Slow("outbox", sim.Durations().Draw(t, "by")) },
 		"freeze":   func(t *rapid.T) { living(t).link.Freeze() },
 		"thaw":     func(t *rapid.T) { living(t).link.Thaw() },
 		"kill":     func(t *rapid.T) { s.kill(slots.Draw(t, "slot")) },
@@ -311,67 +307,30 @@ func TestSimRelaysCatchesWrongStores(t *testing.T) {
 	sim.MustCatch(t, test, "sweep", "outbox at rest")
 }
 
-// remote is a store behind a process's link.
-type remote struct {
-	outbox.Store
-	link *sim.Link
-}
+// wrong is a store that is wrong in one way, where a test asks for it.
+type wrong struct{ outbox.Store }
 
-func call[T any](ctx context.Context, l *sim.Link, op string, do func() (T, error)) (out T, err error) {
-	err = l.Call(ctx, op, func() (err error) {
-		out, err = do()
-		return err
-	})
-	if err != nil {
-		var none T
-		return none, err
+func (w wrong) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.Row, error) {
+	rows, err := w.Store.Fetch(ctx, shards, limit)
+	if sim.Wrong("order") {
+		slices.Reverse(rows)
 	}
-	return out, nil
+	return rows, err
 }
 
-func (r remote) Lease(ctx context.Context, owner string, shards int, ttl time.Duration) ([]int, error) {
-	return call(ctx, r.link, "db/Lease", func() ([]int, error) { return r.Store.Lease(ctx, owner, shards, ttl) })
-}
-
-func (r remote) Release(ctx context.Context, owner string) error {
-	return r.link.Call(ctx, "db/Release", func() error { return r.Store.Release(ctx, owner) })
-}
-
-func (r remote) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.Row, error) {
-	return call(ctx, r.link, "db/Fetch", func() ([]outbox.Row, error) {
-		rows, err := r.Store.Fetch(ctx, shards, limit)
-		if sim.Wrong("order") {
-			slices.Reverse(rows)
+func (w wrong) Remove(ctx context.Context, stored map[string]int64) (int64, error) {
+	if sim.Wrong("remove") {
+		stored = maps.Clone(stored)
+		for key := range stored {
+			stored[key]++
 		}
-		return rows, err
-	})
+	}
+	return w.Store.Remove(ctx, stored)
 }
 
-func (r remote) MarkPublished(ctx context.Context, rows []outbox.Row) error {
-	return r.link.Call(ctx, "db/MarkPublished", func() error { return r.Store.MarkPublished(ctx, rows) })
-}
-
-func (r remote) Remove(ctx context.Context, stored map[string]int64) (int64, error) {
-	return call(ctx, r.link, "db/Remove", func() (int64, error) {
-		if sim.Wrong("remove") {
-			stored = maps.Clone(stored)
-			for key := range stored {
-				stored[key]++
-			}
-		}
-		return r.Store.Remove(ctx, stored)
-	})
-}
-
-func (r remote) Unstored(ctx context.Context, shards []int, after string, older time.Duration, limit int) ([]outbox.Lowest, error) {
-	return call(ctx, r.link, "db/Unstored", func() ([]outbox.Lowest, error) {
-		if sim.Wrong("sweep") {
-			return nil, nil
-		}
-		return r.Store.Unstored(ctx, shards, after, older, limit)
-	})
-}
-
-func (r remote) Republish(ctx context.Context, key string, after int64, limit int) (int64, error) {
-	return call(ctx, r.link, "db/Republish", func() (int64, error) { return r.Store.Republish(ctx, key, after, limit) })
+func (w wrong) Unstored(ctx context.Context, shards []int, after string, older time.Duration, limit int) ([]outbox.Lowest, error) {
+	if sim.Wrong("sweep") {
+		return nil, nil
+	}
+	return w.Store.Unstored(ctx, shards, after, older, limit)
 }

@@ -21,3 +21,11 @@ func TestSQLite(t *testing.T) {
 		return s, s
 	})
 }
+
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	storetest.Run(t, func(*testing.T) (a, b store.Store) {
+		s := storetest.NewMemory()
+		return s, s
+	})
+}

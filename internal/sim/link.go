@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"pgregory.net/rapid"
 )
 
 // Fault is how one call ends.
@@ -16,7 +18,15 @@ const (
 	Refused Fault = iota
 	// Lost: it was done, and the answer never came.
 	Lost
+	// Late: the answer is lost at once, and it is done only after a while, behind what the caller tries next.
+	Late
 )
+
+// late is how long a call takes that is done late, 4 s or a minute by turns.
+var late = [...]time.Duration{4 * time.Second, time.Minute}
+
+// Faults draws one.
+func Faults() *rapid.Generator[Fault] { return rapid.SampledFrom([]Fault{Refused, Lost, Late}) }
 
 // Errors of a [Link].
 var (
@@ -35,9 +45,10 @@ type Link struct {
 	slow map[string]time.Duration // by service, before the call takes effect
 	plan map[string][]Fault       // by operation; the next calls
 	thaw chan struct{}            // not nil while the process is frozen
+	late int                      // calls that were late
 }
 
-// Call does do, or not, and tells so, or not. A frozen process goes on before or behind the effect when it thaws, however
+// Call does do, or not, and tells so, or not; what do writes is to be read only with a nil error. A frozen process goes on before or behind the effect when it thaws, however
 // long ago ctx ended; what a dead process still tries has no effect.
 func (l *Link) Call(ctx context.Context, op string, do func() error) error {
 	l.gate()
@@ -60,6 +71,14 @@ func (l *Link) Call(ctx context.Context, op string, do func() error) error {
 	fault, err := l.next(service, op)
 	if err != nil {
 		return err
+	}
+	if fault == Late {
+		l.mu.Lock()
+		wait := late[l.late%len(late)]
+		l.late++
+		l.mu.Unlock()
+		time.AfterFunc(wait, func() { _ = do() }) // nobody hears of it
+		return ErrLost
 	}
 	err = do()
 	l.gate()
@@ -99,6 +118,21 @@ func (l *Link) gate() {
 	if thaw != nil {
 		<-thaw
 	}
+}
+
+// Call is [Link.Call] for what has a result.
+func Call[T any](ctx context.Context, l *Link, op string, do func() (T, error)) (T, error) {
+	answer := make(chan T, 1)
+	err := l.Call(ctx, op, func() error {
+		out, err := do()
+		answer <- out
+		return err
+	})
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return <-answer, nil
 }
 
 // Plan says how the next call of an operation ends that has no plan yet.
