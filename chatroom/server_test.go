@@ -23,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	sim.Bound(200, 40)
+	sim.Bound(150, 60)
 	goleak.VerifyTestMain(m)
 }
 

@@ -28,6 +28,10 @@ var late = [...]time.Duration{4 * time.Second, time.Minute}
 // Faults draws one.
 func Faults() *rapid.Generator[Fault] { return rapid.SampledFrom([]Fault{Refused, Lost, Late}) }
 
+// latency is what every call takes at least. What happens at one instant is so done before an answer comes, and a run does
+// not depend on which goroutine was first.
+const latency = time.Millisecond
+
 // Errors of a [Link].
 var (
 	ErrDown    = errors.New("the service is away")
@@ -54,17 +58,14 @@ func (l *Link) Call(ctx context.Context, op string, do func() error) error {
 	l.gate()
 	service, _, _ := strings.Cut(op, "/")
 	l.mu.Lock()
-	slow := l.slow[service]
+	t := time.NewTimer(latency + l.slow[service])
 	l.mu.Unlock()
-	if slow > 0 {
-		t := time.NewTimer(slow)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-		}
-		l.gate()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+		t.Stop()
 	}
+	l.gate()
 	if err := ctx.Err(); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ package sim
 
 import (
 	"flag"
+	"fmt"
 	"os"
 	"strconv"
 	"testing"
@@ -45,8 +46,18 @@ func Pass(d time.Duration) {
 	synctest.Wait()
 }
 
+// Often makes the actions named n times as frequent as the others of a machine.
+func Often(n int, actions map[string]func(*rapid.T), names ...string) map[string]func(*rapid.T) {
+	for _, name := range names {
+		for i := 2; i <= n; i++ {
+			actions[fmt.Sprint(name, " ", i)] = actions[name]
+		}
+	}
+	return actions
+}
+
 // Durations are from an instant to some hours; most are short.
 func Durations() *rapid.Generator[time.Duration] {
-	return rapid.Map(rapid.SampledFrom([]int64{0, 1, 30, 200, 1000, 4000, 11_000, 40_000, 10 * 60_000, 2 * 3_600_000}),
+	return rapid.Map(rapid.SampledFrom([]int64{0, 1, 10, 30, 30, 200, 200, 1000, 1000, 2000, 4000, 11_000, 40_000, 10 * 60_000, 2 * 3_600_000}),
 		func(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond })
 }

@@ -114,16 +114,13 @@ func checkSend(s store.Send) error {
 
 // Tail implements store.Store.
 func (m *Memory) Tail(ctx context.Context, room string, after, before int64, limit int) ([]events.MessageSent, error) {
+	rows := m.Outbox.Rows(room)
+	log := m.Log(room) // which has all of them
 	var tail []events.MessageSent
-	for _, r := range m.Outbox.Rows(room) {
-		if r.Seq <= after || before != 0 && r.Seq >= before {
-			continue
+	for _, r := range rows {
+		if r.Seq > after && (before == 0 || r.Seq < before) {
+			tail = append(tail, log[r.Seq-1])
 		}
-		e, err := events.DecodeMessageSent(r.Payload)
-		if err != nil {
-			return nil, err
-		}
-		tail = append(tail, e)
 	}
 	limit = min(max(limit, 0), len(tail))
 	if before != 0 {
