@@ -101,7 +101,7 @@ func TestFailedAnnouncementIsTriedAgain(t *testing.T) {
 				var h heard
 				var mu sync.Mutex
 				broken, tries := true, 0
-				s := &memory{advance: func([]string) error {
+				s := &memory{Advance: func([]string) error {
 					mu.Lock()
 					defer mu.Unlock()
 					tries++

@@ -24,7 +24,7 @@ type gate struct {
 
 func newGate() *gate {
 	g := &gate{release: make(chan error)}
-	g.before = func(evs []events.MessageSent) error {
+	g.Before = func(evs []events.MessageSent) error {
 		g.mu.Lock()
 		g.sizes = append(g.sizes, len(evs))
 		g.mu.Unlock()
@@ -82,7 +82,7 @@ func TestInsertIsBounded(t *testing.T) {
 	rawLarge, rawMany := encoded(t, large), encoded(t, storetest.Events("many", 1, 2500))
 	synctest.Test(t, func(t *testing.T) {
 		const maxEvents, maxBytes = 1024, 4 << 20
-		s := &memory{before: func(evs []events.MessageSent) error {
+		s := &memory{Before: func(evs []events.MessageSent) error {
 			bytes := 0
 			for _, e := range evs {
 				bytes += len(e.Text)

@@ -1,11 +1,5 @@
 package persister
 
-// The rules of content, for the test's own store.
-var (
-	Check   = check
-	Verdict = verdict
-)
-
 // Statements whose plans a test looks at, as PREPARE takes them, with arguments.
 var Statements = []struct{ Name, Types, SQL, Args string }{
 	{"insert", "text[], bigint[], text[], text[], text[], text[], timestamptz[]", insertSQL,

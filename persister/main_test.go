@@ -6,12 +6,16 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+	"github.com/rafaeldepontes/go-chat/internal/sim"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/persister"
 	"github.com/rafaeldepontes/go-chat/persister/storetest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	sim.Bound(200, 50)
+	goleak.VerifyTestMain(m)
+}
 
 func TestStorePostgres(t *testing.T) {
 	t.Parallel()
