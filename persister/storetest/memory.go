@@ -126,7 +126,8 @@ func (m *Memory) Page(ctx context.Context, q persister.PageQuery) (persister.Pag
 }
 
 func check(e events.MessageSent) error {
-	bad := e.Seq < 1 || e.SentAt.Year() < 1 || e.SentAt.Year() > 9999 || len(e.Room) > 256 || len(e.Text) > persister.MaxEventBytes-1024
+	size := len(e.Room) + len(e.Kind) + len(e.ID) + len(e.From) + len(e.Text)
+	bad := e.Seq < 1 || e.SentAt.Year() < 1 || e.SentAt.Year() > 9999 || len(e.Room) > 256 || size > persister.MaxEventBytes
 	for _, v := range []string{e.Room, e.Kind, e.ID, e.From, "a" + e.Text} {
 		bad = bad || v == "" || strings.IndexByte(v, 0) >= 0 || !utf8.ValidString(v)
 	}
