@@ -9,8 +9,9 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// explain tells a person why there is no connection and what to do, without the password.
-func explain(host string, err error) error {
+// Explain tells a person why there is no connection to the broker at host (host:port) and, after the last "; ", what to
+// do. err must come from connecting: the library's error of parsing a URL may hold the password.
+func Explain(host string, err error) error {
 	var refused *amqp.Error
 	var dns *net.DNSError
 	var hint string

@@ -69,7 +69,7 @@ func (l *link) run() {
 			if l.ctx.Err() != nil {
 				return
 			}
-			err = explain(l.cfg.host(), err)
+			err = Explain(l.cfg.host(), err)
 			l.set(nil, nil, err)
 			if err.Error() != told || time.Since(toldAt) > tellEvery {
 				told, toldAt = err.Error(), time.Now()
