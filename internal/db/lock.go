@@ -35,7 +35,11 @@ func LockDir(dir string) (*DirLock, error) {
 	if err := lockFile(f); err != nil {
 		defer func() { _ = f.Close() }()
 		if errors.Is(err, errLocked) {
-			return nil, fmt.Errorf("%s is in use by another gochat%s", dir, owner(f))
+			by := ""
+			if pid := owner(f); pid != "" {
+				by = " (pid " + pid + ")"
+			}
+			return nil, fmt.Errorf("%s is in use by another gochat%s", dir, by)
 		}
 		return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
 	}
@@ -49,6 +53,27 @@ func LockDir(dir string) (*DirLock, error) {
 // Close gives the folder up. The file stays: removing it would let two processes lock two files of one name.
 func (l *DirLock) Close() error { return l.f.Close() }
 
+// DirOwner tells whether a process has the data folder, and its process id where it is known. It changes nothing and
+// makes nothing; a folder without a lock file has no owner. A free lock is held, shared, for the moment of the look.
+func DirOwner(dir string) (pid string, owned bool, err error) {
+	f, err := os.Open(filepath.Join(dir, lockName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("look for the owner of %s: %w", dir, err)
+	}
+	defer func() { _ = f.Close() }()
+	err = shareFile(f)
+	if errors.Is(err, errLocked) {
+		return owner(f), true, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("look for the owner of %s: %w", dir, err)
+	}
+	return "", false, nil
+}
+
 func writeOwner(f *os.File) error {
 	if err := f.Truncate(0); err != nil {
 		return err
@@ -57,13 +82,13 @@ func writeOwner(f *os.File) error {
 	return err
 }
 
+// owner is the process id in the lock file, "" where there is none.
 func owner(f *os.File) string {
 	b, err := io.ReadAll(io.NewSectionReader(f, 0, 32))
-	pid := strings.TrimSpace(string(b))
-	if err != nil || pid == "" {
+	if err != nil {
 		return ""
 	}
-	return " (pid " + pid + ")"
+	return strings.TrimSpace(string(b))
 }
 
 // reason is the system's word for it, without the path that the line names already.
