@@ -64,6 +64,9 @@ func (p *Pair) ServerConfig() *tls.Config {
 	}
 }
 
+// Leaf is the certificate in use.
+func (p *Pair) Leaf() *x509.Certificate { return p.certificate().Leaf }
+
 // certificate looks whether the files changed, which costs two calls of stat a handshake.
 func (p *Pair) certificate() *tls.Certificate {
 	p.mu.Lock()
