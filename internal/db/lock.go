@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // lockName is the file in the data folder whose lock says that a process owns the folder. Its content, the owner's
@@ -22,8 +23,14 @@ type DirLock struct {
 	f *os.File
 }
 
-// LockDir takes the data folder for this process, and makes it (mode 0700) where it is missing. It fails at once, with
-// one line, where another process has it or where it cannot be written.
+// Who only looks for the owner holds a free lock for a moment; see [DirOwner].
+const (
+	lockTries = 10
+	lockPause = 25 * time.Millisecond
+)
+
+// LockDir takes the data folder for this process, and makes it (mode 0700) where it is missing. It fails within a second,
+// with one line, where another process has it or where it cannot be written.
 func LockDir(dir string) (*DirLock, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data folder %s: %s; choose another with --data", dir, reason(err))
@@ -32,7 +39,12 @@ func LockDir(dir string) (*DirLock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data folder %s is not writable: %s; choose another with --data", dir, reason(err))
 	}
-	if err := lockFile(f); err != nil {
+	err = lockFile(f)
+	for try := 1; try < lockTries && errors.Is(err, errLocked); try++ {
+		time.Sleep(lockPause)
+		err = lockFile(f)
+	}
+	if err != nil {
 		defer func() { _ = f.Close() }()
 		if errors.Is(err, errLocked) {
 			by := ""

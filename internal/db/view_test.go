@@ -3,6 +3,7 @@ package db_test
 import (
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -154,4 +155,33 @@ func TestDirOwner(t *testing.T) {
 	} else {
 		_ = lock.Close()
 	}
+}
+
+// A look in the moment of a start must not refuse the owner.
+func TestLookingDoesNotKeepTheOwnerOut(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _, _ = db.DirOwner(dir)
+				runtime.Gosched()
+			}
+		}
+	}()
+	for range 300 {
+		lock, err := db.LockDir(dir)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		_ = lock.Close()
+	}
+	close(stop)
+	<-ended
 }
