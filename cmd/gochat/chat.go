@@ -23,9 +23,15 @@ type chatConfig struct {
 	republishAfter time.Duration // for what was published and is not announced stored
 }
 
-func declareChat(s *config.Set) func() chatConfig {
+// declareOrigins declares whose pages may connect.
+func declareOrigins(s *config.Set) func() []string {
 	origins := s.String("origins", "", "web origins that may connect beside the server's own host, comma separated; *: any",
 		config.Value("LIST"), config.Check(config.Origins))
+	return func() []string { return config.List(*origins) }
+}
+
+func declareChat(s *config.Set) func() chatConfig {
+	origins := declareOrigins(s)
 	rate := s.Float("send-rate", 20, "messages a second that a user may send; 0: no limit", config.Check(config.NotNegative))
 	burst := s.Int("send-burst", 100, "messages that a user may send at once", config.Check(config.AtLeast(1)))
 	heartbeat := s.Duration("heartbeat", 25*time.Second, "time between two pings to a client; one that is silent for two of them is cut off",
@@ -42,7 +48,7 @@ func declareChat(s *config.Set) func() chatConfig {
 	return func() chatConfig {
 		c := chatConfig{
 			republishAfter: *republish,
-			origins:        config.List(*origins), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
+			origins:        origins(), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
 			recentEvents: *events, recentBytes: *size, recentTTL: *ttl, maxConnections: *connections, instance: *instance,
 		}
 		if c.instance == "" {

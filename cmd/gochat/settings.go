@@ -101,16 +101,23 @@ func declareLog(s *config.Set) func(io.Writer) *slog.Logger {
 	}
 }
 
-// declareServerTLS declares the files that turn TLS on. What it returns gives nil where they are not set.
-func declareServerTLS(s *config.Set) func(*slog.Logger) (*tls.Config, error) {
+// declareTLSFiles declares the files that turn TLS on for a listener.
+func declareTLSFiles(s *config.Set) func() (certFile, keyFile string) {
 	cert := s.String("tls-cert", "", "file with the listener's certificate, PEM; turns TLS on", config.Value("FILE"))
 	key := s.String("tls-key", "", "file with the key of --tls-cert, PEM", config.Value("FILE"))
 	s.Together("tls-cert", "tls-key", cert, key)
+	return func() (string, string) { return *cert, *key }
+}
+
+// declareServerTLS declares the same files for who listens. What it returns gives nil where they are not set.
+func declareServerTLS(s *config.Set) func(*slog.Logger) (*tls.Config, error) {
+	files := declareTLSFiles(s)
 	return func(logger *slog.Logger) (*tls.Config, error) {
-		if *cert == "" {
+		cert, key := files()
+		if cert == "" {
 			return nil, nil
 		}
-		pair, err := tlsfiles.Load(*cert, *key, logger)
+		pair, err := tlsfiles.Load(cert, key, logger)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", s.Origin("tls-cert"), err)
 		}
