@@ -276,3 +276,29 @@ func FuzzSplitAndDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestDeadLetterEvents(t *testing.T) {
+	t.Parallel()
+	good, err := events.MessageSent{Room: "ops", Seq: 1, Kind: "message", ID: "a", From: "ann", SentAt: time.UnixMilli(1).UTC()}.Encode("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		contentType, body string
+		events            int
+		malformed         bool
+	}{
+		{events.ContentType, string(good), 1, false},
+		{events.ContentTypeBatch, "[" + string(good) + "," + string(good) + "]", 2, false},
+		{events.ContentTypeBatch, "[" + string(good) + `,{"specversion":"1.0"},7]`, 1, true},
+		{events.ContentTypeBatch, "[]", 0, true},
+		{events.ContentTypeBatch, "{}", 0, true},
+		{events.ContentType, "no JSON", 0, true},
+		{"", string(good), 1, false},
+	} {
+		evs, err := events.DeadLetter{ContentType: tt.contentType, Body: []byte(tt.body)}.Events()
+		if len(evs) != tt.events || errors.Is(err, events.ErrMalformed) != tt.malformed || (err != nil) != tt.malformed {
+			t.Errorf("%s: got %d events, %v", tt.body, len(evs), err)
+		}
+	}
+}

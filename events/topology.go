@@ -23,6 +23,10 @@ func (t Topology) DeadLetterExchange() string { return t.Prefix + "chat.dlx.v1" 
 // DeadLetterQueue is the poison queue, a quorum queue, bound with the name of [Topology.MessageSentQueue].
 func (t Topology) DeadLetterQueue() string { return t.MessageSentQueue() + ".dead" }
 
+// DeadLetterLock is an exclusive queue that whoever works on the poison queue has meanwhile: quorum queues know no
+// exclusive consumer.
+func (t Topology) DeadLetterLock() string { return t.DeadLetterQueue() + ".lock" }
+
 // FanoutExchange is the durable fanout exchange for live events and stored marks between replicas; what passes it is
 // transient and unconfirmed, and a loss is repaired from the database.
 func (t Topology) FanoutExchange() string { return t.Prefix + "chat.fanout.v1" }

@@ -30,6 +30,25 @@ type AMQPConfig struct {
 	RetryMax      time.Duration // longest; default 5 s
 }
 
+func (c AMQPConfig) withDefaults() (AMQPConfig, error) {
+	if _, err := amqp.ParseURI(c.URL); err != nil {
+		// The library's error may repeat the URL, and with it the password.
+		return c, errors.New("not a broker's URL, want amqp://user:password@host:5672/vhost or amqps://…")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&c.ConfirmWithin, 30 * time.Second}, {&c.RetryMin, 100 * time.Millisecond}, {&c.RetryMax, 5 * time.Second}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	return c, nil
+}
+
 func (c AMQPConfig) host() string {
 	u, err := amqp.ParseURI(c.URL)
 	if err != nil {
@@ -55,20 +74,9 @@ type amqpTransport struct {
 // is there. The transport lives until Close, or until a Run's context ends; the end of ctx does not touch it, so that
 // what is in flight at a stop can still be acknowledged.
 func DialAMQP(ctx context.Context, cfg AMQPConfig) (Transport, error) {
-	if _, err := amqp.ParseURI(cfg.URL); err != nil {
-		// The library's error may repeat the URL, and with it the password.
-		return nil, errors.New("not a broker's URL, want amqp://user:password@host:5672/vhost or amqps://…")
-	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
-	}
-	for _, d := range []struct {
-		v   *time.Duration
-		def time.Duration
-	}{{&cfg.ConfirmWithin, 30 * time.Second}, {&cfg.RetryMin, 100 * time.Millisecond}, {&cfg.RetryMax, 5 * time.Second}} {
-		if *d.v <= 0 {
-			*d.v = d.def
-		}
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx)
 	t := &amqpTransport{cfg: cfg, publish: newLink(ctx, "publish", cfg), consume: newLink(ctx, "consume", cfg)}

@@ -29,6 +29,7 @@ type link struct {
 	// Immutable.
 	name   string
 	cfg    AMQPConfig
+	bare   bool // declares nothing: for a look at what is there
 	log    *slog.Logger
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
@@ -151,7 +152,9 @@ func (l *link) open() (*amqp.Connection, net.Conn, error) {
 		}
 		return nil, nil, fmt.Errorf("connect: %w", err)
 	}
-	err = l.declare(conn)
+	if !l.bare {
+		err = l.declare(conn)
+	}
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
