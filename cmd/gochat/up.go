@@ -110,6 +110,7 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 		return err
 	}
 	t := bus.NewInProcess(cfg.logger)
+	t.KeepDead(persister.NewDeadLetters(stored.Writer, stored.Reader).Put)
 	a.onClose(t.Close)
 	a.addPersister(t, historyLis, persisterParts{
 		store: cfg.crash.persisterStore(persister.NewSQLite(stored.Writer, stored.Reader)), disturb: cfg.disturb,

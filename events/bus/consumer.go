@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strconv"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -39,16 +40,16 @@ func RunConsumer(ctx context.Context, t Transport, handle func(ctx context.Conte
 				ctx := context.WithoutCancel(m.Context())
 				m := m.Copy()
 				m.SetContext(ctx)
-				go func() { _ = handleMessage(m, handle) }()
+				go func() { _ = handleMessage(m, handle, o.Logger) }()
 				return nil
 			}
-			return handleMessage(m, handle)
+			return handleMessage(m, handle, o.Logger)
 		})
 	}
 	return runRouter(ctx, r, subs...)
 }
 
-func handleMessage(m *message.Message, handle func(context.Context, []Delivery) []error) error {
+func handleMessage(m *message.Message, handle func(context.Context, []Delivery) []error, log *slog.Logger) error {
 	parts, err := events.Split(m.Metadata[metaContentType], m.Payload)
 	if err != nil {
 		whole := rejectedEvent{contentType: m.Metadata[metaContentType], raw: m.Payload, err: err}
@@ -65,6 +66,7 @@ func handleMessage(m *message.Message, handle func(context.Context, []Delivery) 
 	if len(errs) != len(ds) {
 		return fmt.Errorf("handler answered %d of %d events", len(errs), len(ds))
 	}
+	logEvents(m.Context(), log, ds, errs, earlierDeliveries(m)+1)
 	var bad []rejectedEvent
 	for i, err := range errs {
 		switch {
@@ -79,4 +81,26 @@ func handleMessage(m *message.Message, handle func(context.Context, []Delivery) 
 		return events.Permanent(&rejected{events: bad})
 	}
 	return nil
+}
+
+// earlierDeliveries is how often the message was delivered before this time. A quorum queue counts; where nobody does, a
+// message that came before came once.
+func earlierDeliveries(m *message.Message) int {
+	n, _ := strconv.Atoi(m.Metadata[metaDeliveries]) // absent at the first delivery
+	if n == 0 && m.Metadata[metaRedelivered] != "" {
+		n = 1
+	}
+	return n
+}
+
+// logEvents leaves a line for each event, for who follows one through the logs: no table keeps how often it was delivered.
+func logEvents(ctx context.Context, log *slog.Logger, ds []Delivery, errs []error, deliveries int) {
+	if !log.Enabled(ctx, slog.LevelDebug) {
+		return
+	}
+	for i, d := range ds {
+		if e, err := events.Decode(d.Raw); err == nil {
+			log.Debug("event handled", "event_id", e.ID, "deliveries", deliveries, "error", errs[i])
+		}
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/rafaeldepontes/go-chat/events"
 )
 
 // GroupPersister is the group of consumers behind EventsSubscriber.
@@ -19,14 +21,15 @@ const (
 
 // InProcess is the transport inside one process. It stores nothing: Events' Publish returns nil only after every
 // registered group acknowledged, and ErrAbsent at once when a group has no reader; so the outbox of whoever publishes
-// is the durable queue. Dead letters are logged, and the newest are kept for a look; their events stay in the outbox,
-// since nobody announces them as stored.
+// is the durable queue. Dead letters are logged and go to the place that KeepDead named; the newest are kept in memory
+// for a look. Their events stay in the outbox, since nobody announces them as stored.
 type InProcess struct {
 	// Immutable.
 	log    *slog.Logger
 	groups map[string]*memQueue
 	ctx    context.Context
 	cancel context.CancelFunc
+	keep   func(context.Context, []events.DeadLetter) error // may be nil; set before use
 
 	mu     sync.Mutex // guards the fields below
 	fanout map[*memQueue]struct{}
@@ -113,7 +116,11 @@ func (t *InProcess) FanoutSubscriber(string) message.Subscriber {
 	})
 }
 
-// DeadLetters keeps the newest in memory.
+// KeepDead names where dead letters are kept for good. While it fails, their events are handled again. It must be called
+// before anything runs on the transport.
+func (t *InProcess) KeepDead(put func(context.Context, []events.DeadLetter) error) { t.keep = put }
+
+// DeadLetters goes to the place that KeepDead named, and keeps the newest in memory.
 func (t *InProcess) DeadLetters() message.Publisher { return memDead{t} }
 
 // Dead returns the dead letters that are still kept, oldest first.
@@ -128,6 +135,15 @@ type memDead struct{ t *InProcess }
 func (d memDead) Publish(_ string, msgs ...*message.Message) error {
 	if d.t.ctx.Err() != nil {
 		return ErrClosed
+	}
+	if d.t.keep != nil && len(msgs) > 0 {
+		letters := make([]events.DeadLetter, len(msgs))
+		for i, m := range msgs {
+			letters[i] = letterOfMessage(m)
+		}
+		if err := d.t.keep(msgs[0].Context(), letters); err != nil {
+			return err
+		}
 	}
 	d.t.mu.Lock()
 	defer d.t.mu.Unlock()

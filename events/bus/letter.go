@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill/message"
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/rafaeldepontes/go-chat/events"
@@ -36,11 +37,29 @@ func letterOf(d amqp.Delivery) events.DeadLetter {
 			l.Topic, _ = keys[0].(string)
 		}
 	}
+	l.Key = keyOf(l.Body, 5, l.ID, l.Carrier, l.Reason, l.FirstSeen.Format(time.RFC3339Nano))
+	return l
+}
+
+// letterOfMessage reads a message on its way to the dead letters. Its key is that of the bytes alone: who keeps letters by
+// their keys counts the same event that is refused again.
+func letterOfMessage(m *message.Message) events.DeadLetter {
+	l := events.DeadLetter{
+		ID: m.UUID, Type: m.Metadata[metaType], ContentType: m.Metadata[metaContentType], Body: m.Payload,
+		Carrier: m.Metadata[HeaderMessageID], Topic: m.Metadata[HeaderTopic], Reason: m.Metadata[HeaderReason],
+	}
+	l.Attempts, _ = strconv.Atoi(m.Metadata[HeaderAttempts])
+	l.FirstSeen, _ = time.Parse(time.RFC3339Nano, m.Metadata[HeaderFirstSeen])
+	l.Key = keyOf(l.Body, 8, l.ContentType)
+	return l
+}
+
+// keyOf is short enough to be typed; bytes is how much of the hash it has.
+func keyOf(body []byte, bytes int, parts ...string) string {
 	h := sha256.New()
-	for _, part := range []string{l.ID, l.Carrier, l.Reason, l.FirstSeen.Format(time.RFC3339Nano)} {
+	for _, part := range parts {
 		_, _ = io.WriteString(h, part+"\x00") // a hash never fails
 	}
-	_, _ = h.Write(l.Body)
-	l.Key = hex.EncodeToString(h.Sum(nil)[:5])
-	return l
+	_, _ = h.Write(body)
+	return hex.EncodeToString(h.Sum(nil)[:bytes])
 }

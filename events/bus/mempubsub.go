@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -94,6 +95,7 @@ func memCopy(topic string, m *message.Message) *message.Message {
 		c.Metadata[metaRoutingKey] = topic
 	}
 	delete(c.Metadata, metaRedelivered)
+	delete(c.Metadata, metaDeliveries)
 	return c
 }
 
@@ -168,8 +170,9 @@ func (s *memSubscriber) run(ctx context.Context, q *memQueue, out chan<- *messag
 			return
 		}
 		m := it.msg.Copy()
-		if it.again {
+		if it.times > 0 {
 			m.Metadata[metaRedelivered] = "true"
+			m.Metadata[metaDeliveries] = strconv.Itoa(it.times)
 			count(s.metrics.Redelivered, 1)
 		}
 		msgCtx, done := context.WithCancel(live)
@@ -204,7 +207,7 @@ func (s *memSubscriber) settle(m *message.Message, it *memItem, q *memQueue) {
 	}
 	switch {
 	case !acked:
-		it.again = true
+		it.times++
 		q.back(it)
 	case it.done != nil:
 		it.done(nil)

@@ -10,7 +10,7 @@ import (
 // memItem is one message on its way to one group.
 type memItem struct {
 	msg   *message.Message
-	again bool            // was delivered before
+	times int             // it was delivered, and came back
 	gone  bool            // withdrawn; guarded by the queue's mu
 	done  func(err error) // called once at most, when the message has left the queue for good; never blocks
 }

@@ -158,7 +158,7 @@ func TestPoisonThatCannotBePutAwayIsNacked(t *testing.T) {
 		h := chain(dead, Options{}.withDefaults(), func(m *message.Message) ([]*message.Message, error) {
 			return nil, handleMessage(m, func(_ context.Context, ds []Delivery) []error {
 				return []error{events.Permanent(errors.New("bad"))}
-			})
+			}, slog.New(slog.DiscardHandler))
 		})
 		m := message.NewMessage("m", []byte("{}"))
 		if _, err := h(m); !errors.Is(err, ErrNotConnected) {
@@ -176,11 +176,11 @@ func TestOutageGoesBeforePoison(t *testing.T) {
 	t.Parallel()
 	m := message.NewMessage("m", []byte(`[{},{},{}]`))
 	answers := []error{events.Permanent(errors.New("bad")), errors.New("away"), nil}
-	err := handleMessage(m, func(context.Context, []Delivery) []error { return answers })
+	err := handleMessage(m, func(context.Context, []Delivery) []error { return answers }, slog.New(slog.DiscardHandler))
 	if err == nil || events.IsPermanent(err) {
 		t.Errorf("got %v, want an error that is not permanent", err)
 	}
-	err = handleMessage(m, func(context.Context, []Delivery) []error { return answers[:1] })
+	err = handleMessage(m, func(context.Context, []Delivery) []error { return answers[:1] }, slog.New(slog.DiscardHandler))
 	if err == nil || events.IsPermanent(err) {
 		t.Errorf("wrong number of answers: got %v, want an error that is not permanent", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -147,6 +148,7 @@ func (w *windows) relay(live context.Context, win outbox.Window, out chan<- *mes
 	}
 	select {
 	case <-m.Acked():
+		w.logPublished(win)
 		if err := w.src.Done(ctx, win); err != nil {
 			w.o.Logger.Warn("published events not marked, they are published again", "events", len(win.Rows), "error", err)
 			w.src.Failed(win, err)
@@ -158,6 +160,17 @@ func (w *windows) relay(live context.Context, win outbox.Window, out chan<- *mes
 		return false
 	}
 	return true
+}
+
+// logPublished leaves a line for each event, for who follows one through the logs: its row, which knows when it was
+// published, goes when it is stored.
+func (w *windows) logPublished(win outbox.Window) {
+	if !w.o.Logger.Enabled(context.Background(), slog.LevelDebug) {
+		return
+	}
+	for _, r := range win.Rows {
+		w.o.Logger.Debug("event published and confirmed", "event_id", events.EventID(r.Key, r.Seq))
+	}
 }
 
 func (w *windows) failure() error {

@@ -57,7 +57,7 @@ func TestAHealthyDatabase(t *testing.T) {
 	all := lookAtDatabase(t, databaseURL)
 	for name, detail := range map[string]string{
 		"database version": "PostgreSQL ", "database clock": "agree", "database size": "iB",
-		"database schema chatroom": "version 2 (outbox)", "database schema persister": "version 2 (watermarks)",
+		"database schema chatroom": "version 3 (unchanged)", "database schema persister": "version 3 (dead_letters)",
 		"messages outbox": "nothing waits", "messages storage lag": "everything", "messages relay leases": "all 8 shards are relayed: room-0 4, room-1 4",
 	} {
 		want(t, all, name, OK, detail, "")

@@ -32,6 +32,7 @@ func Run(t *testing.T, fresh func(tb testing.TB) Database) {
 		{"OtherContentUnderASeqIsPermanentAndAlone", conflict},
 		{"BadRowFailsAlone", badRows},
 		{"EventComesBackAsItWas", roundTrip},
+		{"RowIsFoundAlone", row},
 		{"SameKeysInOtherOrderDoNotDeadlock", sameKeys},
 		{"OutageIsNotPermanent", outage},
 		{"WatermarkIsContiguous", contiguous},

@@ -1,0 +1,67 @@
+package persister
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrNotStored says that there is no row under the room and seq.
+var ErrNotStored = errors.New("not stored")
+
+// Row is what is kept of a stored event beside its text.
+type Row struct {
+	ID, Sender string
+	SentAt     time.Time
+	StoredAt   time.Time // by the database's clock
+	Watermark  int64     // of the room
+}
+
+// Rows looks at single rows, for an operator. [Postgres] and [SQLite] do.
+type Rows interface {
+	// Row reads a row; without one it returns [ErrNotStored].
+	Row(ctx context.Context, room string, seq int64) (Row, error)
+}
+
+const rowSQL = `
+SELECT m.id, m.sender, m.sent_at, m.stored_at,
+    coalesce((SELECT w.seq FROM persister.watermarks w WHERE w.room = $1), 0)
+FROM persister.messages m WHERE m.room = $1 AND m.seq = $2`
+
+// Row implements [Rows].
+func (p *Postgres) Row(ctx context.Context, room string, seq int64) (Row, error) {
+	var r Row
+	err := p.pool.QueryRow(ctx, rowSQL, room, seq).Scan(&r.ID, &r.Sender, &r.SentAt, &r.StoredAt, &r.Watermark)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Row{}, ErrNotStored
+	}
+	if err != nil {
+		return Row{}, fmt.Errorf("read the row of %s/%d: %w", room, seq, err)
+	}
+	r.SentAt, r.StoredAt = r.SentAt.UTC(), r.StoredAt.UTC()
+	return r, nil
+}
+
+const sqliteRowSQL = `
+SELECT m.id, m.sender, m.sent_at, m.stored_at,
+    coalesce((SELECT w.seq FROM watermarks w WHERE w.room = ?1), 0)
+FROM messages m WHERE m.room = ?1 AND m.seq = ?2`
+
+// Row implements [Rows].
+func (s *SQLite) Row(ctx context.Context, room string, seq int64) (Row, error) {
+	var r Row
+	var sent, stored int64
+	err := s.reader.QueryRowContext(ctx, sqliteRowSQL, room, seq).Scan(&r.ID, &r.Sender, &sent, &stored, &r.Watermark)
+	if errors.Is(err, sql.ErrNoRows) {
+		return Row{}, ErrNotStored
+	}
+	if err != nil {
+		return Row{}, fmt.Errorf("read the row of %s/%d: %w", room, seq, err)
+	}
+	r.SentAt, r.StoredAt = time.UnixMicro(sent).UTC(), time.UnixMicro(stored).UTC()
+	return r, nil
+}
