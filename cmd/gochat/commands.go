@@ -11,6 +11,7 @@ func commands() []command {
 		tailCommand(),
 		historyCommand(),
 		migrateCommand(),
+		deadCommand(),
 		doctorCommand(),
 		tortureCommand(),
 		gencertCommand(),

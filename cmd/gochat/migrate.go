@@ -45,8 +45,8 @@ func migrateCommand() command {
 
 // migrateSQLite works on both files of a data folder, which no other process may own meanwhile. It never makes a folder.
 func migrateSQLite(ctx context.Context, std stdio, dir string, work func(context.Context, stdio, *migrations.Migrator) error) error {
-	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("--data: %s is not a folder", dir)
+	if err := isFolder(dir); err != nil {
+		return err
 	}
 	lock, err := db.LockDir(dir)
 	if err != nil {
@@ -60,6 +60,14 @@ func migrateSQLite(ctx context.Context, std stdio, dir string, work func(context
 		}
 	}
 	return errors.Join(failed, lock.Close())
+}
+
+// isFolder refuses a folder that is not there, for commands that must not make one.
+func isFolder(dir string) error {
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("--data: %s is not a folder", dir)
+	}
+	return nil
 }
 
 func migrateFile(ctx context.Context, std stdio, file string, service migrations.Service, work func(context.Context, stdio, *migrations.Migrator) error) error {

@@ -242,7 +242,7 @@ func (b *broker) deadLetters(ctx context.Context) outcome {
 		n = min(n, again)
 	}
 	if n > 0 {
-		return fail("each has its reason in the header gochat-reason; see \"The poison queue\" in docs/operations.md", "%s in %s", plural(int64(n), "dead letter"), b.dead.Name)
+		return fail("gochat dead list tells why; see \"Dead letters\" in docs/operations.md", "%s in %s", plural(int64(n), "dead letter"), b.dead.Name)
 	}
 	return ok("none")
 }

@@ -171,7 +171,7 @@ func TestABrokenTopology(t *testing.T) {
 			func(t *testing.T, ch *amqp.Channel, topology events.Topology) {
 				bury(t, ch, topology)
 			},
-			"messages dead letters", Fail, "1 dead letter in ", "gochat-reason",
+			"messages dead letters", Fail, "1 dead letter in ", "gochat dead list",
 		},
 		"dead letters are not disturbed": {
 			func(t *testing.T, ch *amqp.Channel, topology events.Topology) {
