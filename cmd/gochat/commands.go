@@ -12,6 +12,7 @@ func commands() []command {
 		historyCommand(),
 		migrateCommand(),
 		deadCommand(),
+		reconcileCommand(),
 		doctorCommand(),
 		tortureCommand(),
 		gencertCommand(),

@@ -20,16 +20,22 @@ import (
 	"github.com/rafaeldepontes/go-chat/persister"
 )
 
-// plantLetters puts letters into a poison queue of the test's own: two events and one that is no JSON.
-func plantLetters(t *testing.T) (flags []string, topology events.Topology) {
+// declareTopology makes it as a service does at its start.
+func declareTopology(t *testing.T, topology events.Topology) {
 	t.Helper()
-	topology = rabbit.Topology(t)
 	tr, err := bus.DialAMQP(t.Context(), bus.AMQPConfig{URL: rabbit.URL(t), Topology: topology})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer tr.Close()
 	rabbit.Eventually(t, "transport ready", func() bool { return tr.Ready() == nil })
+}
+
+// plantLetters puts letters into a poison queue of the test's own: two events and one that is no JSON.
+func plantLetters(t *testing.T) (flags []string, topology events.Topology) {
+	t.Helper()
+	topology = rabbit.Topology(t)
+	declareTopology(t, topology)
 	ch := rabbit.Channel(t, rabbit.URL(t))
 	if err := ch.Confirm(false); err != nil {
 		t.Fatal(err)
