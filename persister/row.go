@@ -25,6 +25,8 @@ type Row struct {
 type Rows interface {
 	// Row reads a row; without one it returns [ErrNotStored].
 	Row(ctx context.Context, room string, seq int64) (Row, error)
+	// Mark reads the room's watermark as it stands, without moving it; 0: none.
+	Mark(ctx context.Context, room string) (int64, error)
 }
 
 const rowSQL = `
@@ -44,6 +46,24 @@ func (p *Postgres) Row(ctx context.Context, room string, seq int64) (Row, error)
 	}
 	r.SentAt, r.StoredAt = r.SentAt.UTC(), r.StoredAt.UTC()
 	return r, nil
+}
+
+// Mark implements [Rows].
+func (p *Postgres) Mark(ctx context.Context, room string) (mark int64, err error) {
+	var more bool
+	if err := p.pool.QueryRow(ctx, markSQL, room).Scan(&mark, &more); err != nil {
+		return 0, fmt.Errorf("watermark of %s: %w", room, err)
+	}
+	return mark, nil
+}
+
+// Mark implements [Rows].
+func (s *SQLite) Mark(ctx context.Context, room string) (mark int64, err error) {
+	var more bool
+	if err := s.reader.QueryRowContext(ctx, sqliteMarkSQL, room).Scan(&mark, &more); err != nil {
+		return 0, fmt.Errorf("watermark of %s: %w", room, err)
+	}
+	return mark, nil
 }
 
 const sqliteRowSQL = `

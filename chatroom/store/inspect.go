@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
@@ -33,6 +34,8 @@ type Inspector interface {
 	Heads(ctx context.Context, rooms []string) (map[string]int64, error)
 	// Rooms returns up to limit rooms above after, in the order of their names, with their heads.
 	Rooms(ctx context.Context, after string, limit int) ([]outbox.Head, error)
+	// Tail is that of [Store].
+	Tail(ctx context.Context, room string, after, before int64, limit int) ([]events.MessageSent, error)
 	// FindAccepted returns up to limit messages, by room, sender and seq.
 	FindAccepted(ctx context.Context, q AcceptedQuery, limit int) ([]Accepted, error)
 }

@@ -13,6 +13,7 @@ func commands() []command {
 		migrateCommand(),
 		deadCommand(),
 		reconcileCommand(),
+		traceCommand(),
 		doctorCommand(),
 		tortureCommand(),
 		gencertCommand(),

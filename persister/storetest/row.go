@@ -36,6 +36,9 @@ func row(t *testing.T, db Database) {
 			t.Errorf("seq %d: %s", seq, diff)
 		}
 	}
+	if mark, err := rows.Mark(t.Context(), "ops"); err != nil || mark != 2 {
+		t.Errorf("mark: got %d, %v, want 2", mark, err)
+	}
 	if _, err := rows.Row(t.Context(), "ops", 3); !errors.Is(err, persister.ErrNotStored) {
 		t.Errorf("a hole: got %v, want %v", err, persister.ErrNotStored)
 	}
