@@ -14,11 +14,11 @@ import (
 type Fault int
 
 const (
-	// Refused: nothing was done.
+	// Refused says that nothing was done.
 	Refused Fault = iota
-	// Lost: it was done, and the answer never came.
+	// Lost says that it was done, and the answer never came.
 	Lost
-	// Late: the answer is lost at once, and it is done only after a while, behind what the caller tries next.
+	// Late says that the answer is lost at once, and it is done only after a while, behind what the caller tries next.
 	Late
 )
 
@@ -110,6 +110,13 @@ func (l *Link) next(service, op string) (Fault, error) {
 		return 0, ErrRefused
 	}
 	return fault, nil
+}
+
+// Drop tells, and at once, whether a message is lost that nobody waits for.
+func (l *Link) Drop(op string) bool {
+	service, _, _ := strings.Cut(op, "/")
+	fault, err := l.next(service, op)
+	return err != nil || fault >= 0
 }
 
 func (l *Link) gate() {

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ func NewMemory() *Memory {
 func (m *Memory) Log(room string) []events.MessageSent {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.logs[room][:len(m.logs[room]):len(m.logs[room])]
+	return slices.Clip(m.logs[room])
 }
 
 // Epoch implements store.Store.

@@ -87,7 +87,7 @@ func methodOf(id ID, args ...[]byte) []byte {
 	return slices.Concat(be.AppendUint16(be.AppendUint16(nil, id.Class), id.Method), slices.Concat(args...))
 }
 
-// Octet, Bit, Short16, Long32, Long64, Short (up to 255 bytes) and Long encode arguments.
+// Octet encodes an octet.
 func Octet(v byte) []byte { return []byte{v} }
 
 // Bit encodes one flag alone in its octet.
