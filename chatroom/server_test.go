@@ -23,7 +23,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	sim.Bound(100, 60)
+	sim.Bound(50, 60)
 	goleak.VerifyTestMain(m)
 }
 

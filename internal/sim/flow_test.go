@@ -29,7 +29,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	sim.Bound(40, 50)
+	sim.Bound(12, 50)
 	goleak.VerifyTestMain(m)
 }
 
