@@ -16,7 +16,8 @@ func Wrong(how string) bool { return os.Getenv(wrongEnv) == how }
 // expects it to fail and to say so with want.
 func MustCatch(t *testing.T, test, how, want string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-rapid.nofailfile", "-rapid.shrinktime=1s")
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-rapid.nofailfile", "-rapid.shrinktime=1s",
+		"-test.timeout=2m") // a model that makes the run hang says where
 	cmd.Env = append(os.Environ(), wrongEnv+"="+how)
 	out, err := cmd.CombinedOutput()
 	if err == nil {

@@ -93,18 +93,20 @@ func (p *part) disarm() error {
 	return p.srv.Kill()
 }
 
-// stop asks for an orderly stop, and complains where it is none: exit code 0 within 10 s is promised.
+// stop asks for an orderly stop, and complains where it is none: exit code 0 within 10 s is promised. A process that does not
+// answer yet is stopped too, and not judged: before its first line runs the kernel ends it.
 func (p *part) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 12*time.Second)
 	defer cancel()
-	p.mu.Lock()
-	armed := p.armed
-	p.mu.Unlock()
 	if p.srv.Ended() == nil {
 		return nil // it is down just now
 	}
+	judged := p.answers(ctx, "/healthz") == nil
+	p.mu.Lock()
+	judged = judged && !p.armed
+	p.mu.Unlock()
 	err := p.srv.Stop(ctx)
-	if code := p.srv.ExitCode(); (err != nil || code != 0) && !armed {
+	if code := p.srv.ExitCode(); (err != nil || code != 0) && judged {
 		p.complain(fmt.Sprintf("%s did not stop in order: exit code %d, %v", p.name, code, err))
 	}
 	return nil
@@ -117,10 +119,13 @@ func (p *part) complain(text string) {
 }
 
 // ready asks the process itself.
-func (p *part) ready(ctx context.Context) error {
+func (p *part) ready(ctx context.Context) error { return p.answers(ctx, "/readyz") }
+
+// answers asks the admin listener, and wants OK.
+func (p *part) answers(ctx context.Context, path string) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+"/readyz", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.admin+path, nil)
 	if err != nil {
 		return err
 	}
@@ -133,7 +138,7 @@ func (p *part) ready(ctx context.Context) error {
 	if resp.StatusCode != http.StatusOK {
 		var b bytes.Buffer
 		_, _ = b.ReadFrom(resp.Body)
-		return fmt.Errorf("%s is not ready: %s", p.name, bytes.TrimSpace(b.Bytes()))
+		return fmt.Errorf("%s says %s to %s: %s", p.name, resp.Status, path, bytes.TrimSpace(b.Bytes()))
 	}
 	return nil
 }
