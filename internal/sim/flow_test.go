@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -101,7 +102,7 @@ func (p *process) transport(t bus.Transport) bus.Transport {
 
 func (f *flow) startPersister() {
 	p := newProcess()
-	store, t := storetest.Remote{Store: f.messages, Link: p.link}, p.transport(f.broker)
+	store, t := storetest.Remote{Store: wrong{f.messages}, Link: p.link}, p.transport(f.broker)
 	s := persister.New(persister.Options{
 		Store: store, Logger: quiet(),
 		Announce: func(_ context.Context, m events.MessagesStored) error {
@@ -318,6 +319,36 @@ func (f *flow) heal(t *rapid.T) {
 			t.Fatal("soon after the last fault everything is accepted, seen and told to be stored")
 		}
 	}
+}
+
+// wrong is a database that is wrong where a test of the simulation wants it to be.
+type wrong struct{ persister.Store }
+
+func (w wrong) Insert(ctx context.Context, evs []events.MessageSent) ([]error, error) {
+	if !sim.Wrong("an insert is confirmed and lost") {
+		return w.Store.Insert(ctx, evs)
+	}
+	kept := slices.DeleteFunc(slices.Clone(evs), func(e events.MessageSent) bool { return e.Seq == 3 })
+	_, err := w.Store.Insert(ctx, kept)
+	return make([]error, len(evs)), err
+}
+
+func (w wrong) AdvanceWatermarks(ctx context.Context, rooms []string) (map[string]int64, error) {
+	marks, err := w.Store.AdvanceWatermarks(ctx, rooms)
+	for r := range marks {
+		if sim.Wrong("a mark is above what is stored") {
+			marks[r]++
+		}
+	}
+	return marks, err
+}
+
+// The simulation can fail: each wrong model is found.
+func TestSimWholeWayCatchesWrongModels(t *testing.T) {
+	t.Parallel()
+	const test = "TestSimNothingAcceptedIsLostDoubledOrReordered"
+	sim.MustCatch(t, test, "an insert is confirmed and lost", "the outbox is empty")
+	sim.MustCatch(t, test, "a mark is above what is stored", "[rapid] f") // which promise breaks first depends on the run
 }
 
 // The whole way of a message, through whatever happens: nothing accepted is lost, doubled or reordered, for any reader, and
