@@ -66,7 +66,7 @@ func handleMessage(m *message.Message, handle func(context.Context, []Delivery) 
 	if len(errs) != len(ds) {
 		return fmt.Errorf("handler answered %d of %d events", len(errs), len(ds))
 	}
-	logEvents(m.Context(), log, ds, errs, earlierDeliveries(m)+1)
+	logEvents(m.Context(), log, ds, errs, deliveries(m)+1)
 	var bad []rejectedEvent
 	for i, err := range errs {
 		switch {
@@ -81,16 +81,6 @@ func handleMessage(m *message.Message, handle func(context.Context, []Delivery) 
 		return events.Permanent(&rejected{events: bad})
 	}
 	return nil
-}
-
-// earlierDeliveries is how often the message was delivered before this time. A quorum queue counts; where nobody does, a
-// message that came before came once.
-func earlierDeliveries(m *message.Message) int {
-	n, _ := strconv.Atoi(m.Metadata[metaDeliveries]) // absent at the first delivery
-	if n == 0 && m.Metadata[metaRedelivered] != "" {
-		n = 1
-	}
-	return n
 }
 
 // logEvents leaves a line for each event, for who follows one through the logs: no table keeps how often it was delivered.

@@ -145,11 +145,15 @@ func retry(o Options) message.HandlerMiddleware {
 	}
 }
 
-// deliveries counts how often a queue delivered the message before, 0 at the first time or if it does not tell.
+// deliveries counts how often a queue delivered the message before, 0 at the first time. Where no queue counts, a message
+// that came before came once.
 func deliveries(m *message.Message) (n int) {
 	for _, key := range []string{metaDeliveries, metaAcquired} {
 		count, _ := strconv.Atoi(m.Metadata[key])
 		n = max(n, count)
+	}
+	if n == 0 && m.Metadata[metaRedelivered] != "" {
+		n = 1
 	}
 	return n
 }
