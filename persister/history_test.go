@@ -228,7 +228,7 @@ func TestDatabaseAwayIsUnavailableAndHeals(t *testing.T) {
 	if r, err := stream.Recv(); err != nil || len(r.GetEvents()) != 3 {
 		t.Fatalf("%v, %v; want three events", r, err)
 	}
-	px.cut()
+	px.Refuse(true)
 	_, err = client.ListEvents(t.Context(), after("ops", 0, 1))
 	wantCode(t, "ListEvents", err, codes.Unavailable)
 	_, err = client.ListWatermarks(t.Context(), &historyv1.ListWatermarksRequest{Rooms: []string{"ops"}})
@@ -238,7 +238,7 @@ func TestDatabaseAwayIsUnavailableAndHeals(t *testing.T) {
 	if strings.Contains(err.Error(), "127.0.0.1") || strings.Contains(err.Error(), "SQL") {
 		t.Errorf("the caller learns the server's insides: %v", err)
 	}
-	px.heal()
+	px.Refuse(false)
 	if r, err := client.ListEvents(t.Context(), after("ops", 0, 1)); err != nil || r.GetWatermark() != 3 {
 		t.Errorf("healed: %v, %v", r, err)
 	}

@@ -232,8 +232,7 @@ func TestDatabaseThatComesAndGoes(t *testing.T) {
 		for range 50 {
 			<-progress
 		}
-		px.cut()
-		px.heal()
+		px.Cut()
 	}
 	wg.Wait()
 	stop()
