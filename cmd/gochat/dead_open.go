@@ -38,7 +38,6 @@ type deadFolder struct {
 }
 
 func openDeadFolder(ctx context.Context, dir string, lookOnly bool) (*deadFolder, error) {
-	file := filepath.Join(dir, string(migrations.Persister)+".db")
 	if lookOnly {
 		reader, err := openBeside(ctx, dir, migrations.Persister)
 		if err != nil {
@@ -53,18 +52,27 @@ func openDeadFolder(ctx context.Context, dir string, lookOnly bool) (*deadFolder
 	if err != nil {
 		return nil, err
 	}
-	s, err := db.OpenSQLite(ctx, file)
+	s, err := openOwned(ctx, dir, migrations.Persister)
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	f := &deadFolder{
+	return &deadFolder{
 		letters: persister.NewDeadLetters(s.Writer, s.Reader), store: persister.NewSQLite(s.Writer, s.Reader),
 		close: func() error { return errors.Join(s.Close(), lock.Close()) },
+	}, nil
+}
+
+// openOwned opens a service's file of a data folder for writing; the folder is locked. Opening makes what is missing, and
+// a folder that up never used must stay as it is, so it looks first.
+func openOwned(ctx context.Context, dir string, service migrations.Service) (*db.SQLite, error) {
+	look, err := openBeside(ctx, dir, service)
+	if err != nil {
+		return nil, err
 	}
-	if err := checkVersion(ctx, s.Writer, migrations.Persister); err != nil {
-		return nil, errors.Join(err, f.close())
+	if err := look.Close(); err != nil {
+		return nil, err
 	}
-	return f, nil
+	return db.OpenSQLite(ctx, filepath.Join(dir, string(service)+".db"))
 }
 
 // openBeside opens a service's file of a data folder for reading, whoever owns it.

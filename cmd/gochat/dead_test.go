@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -174,6 +175,12 @@ func TestDeadTellsWhatIsWrong(t *testing.T) {
 func TestDeadLettersOfAFolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
+	if _, _, err := call(t, nil, "dead", "drop", "--all", "--yes", "--data", dir); err == nil || !strings.Contains(err.Error(), "did gochat up ever run there?") {
+		t.Errorf("empty folder: got %v", err)
+	}
+	if made, err := filepath.Glob(filepath.Join(dir, "*.db*")); err != nil || len(made) > 0 {
+		t.Errorf("empty folder: made %q, %v", made, err)
+	}
 	if _, _, err := call(t, nil, "migrate", "up", "--data", dir); err != nil {
 		t.Fatal(err)
 	}

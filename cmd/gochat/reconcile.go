@@ -28,13 +28,7 @@ func reconcileCommand() command {
 				if len(args) > 0 {
 					return usagef("reconcile takes no words: %q", args[0])
 				}
-				var parts *stored
-				var err error
-				if *data != "" {
-					parts, err = openStoredFolder(ctx, *data, true)
-				} else {
-					parts, err = openStoredServices(ctx, database(), broker(), ca)
-				}
+				parts, err := openStored(ctx, *data, true, database, broker, ca)
 				if err != nil {
 					return err
 				}

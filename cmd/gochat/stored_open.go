@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"slices"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
@@ -17,6 +16,15 @@ import (
 	"github.com/rafaeldepontes/go-chat/outbox"
 	"github.com/rafaeldepontes/go-chat/persister"
 )
+
+// openStored opens the data folder, or where none is named the database of the split mode. work is said of a command that
+// changes something.
+func openStored(ctx context.Context, data string, work bool, database func() namedURL, broker func() brokerConfig, ca func() (*tls.Config, error)) (*stored, error) {
+	if data != "" {
+		return openStoredFolder(ctx, data, work)
+	}
+	return openStoredServices(ctx, database(), broker(), ca)
+}
 
 // openStoredServices opens the database of the split mode. The broker is used by relay only.
 func openStoredServices(ctx context.Context, database namedURL, broker brokerConfig, ca func() (*tls.Config, error)) (*stored, error) {
@@ -71,15 +79,7 @@ func openStoredFolder(ctx context.Context, dir string, work bool) (*stored, erro
 	}}
 	files := map[migrations.Service]*db.SQLite{}
 	for _, service := range []migrations.Service{migrations.Chatroom, migrations.Persister} {
-		// Opening makes what is missing, and a folder that up never used must stay empty.
-		probe, err := openBeside(ctx, dir, service)
-		if err != nil {
-			return nil, errors.Join(err, p.close())
-		}
-		if err := probe.Close(); err != nil {
-			return nil, errors.Join(err, p.close())
-		}
-		file, err := db.OpenSQLite(ctx, filepath.Join(dir, string(service)+".db"))
+		file, err := openOwned(ctx, dir, service)
 		if err != nil {
 			return nil, errors.Join(err, p.close())
 		}

@@ -39,13 +39,7 @@ func traceCommand() command {
 				case len(args) == 1:
 					q.ID = args[0]
 				}
-				var parts *stored
-				var err error
-				if *data != "" {
-					parts, err = openStoredFolder(ctx, *data, false)
-				} else {
-					parts, err = openStoredServices(ctx, database(), broker(), ca)
-				}
+				parts, err := openStored(ctx, *data, false, database, broker, ca)
 				if err != nil {
 					return err
 				}
