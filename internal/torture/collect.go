@@ -56,8 +56,8 @@ func event(seq int64, kind, id, from, text string, sentAt time.Time) check.Event
 
 // tables is what stands in the databases.
 type tables struct {
-	rooms    map[string]*check.Room
-	unstored int64
+	rooms map[string]*check.Room
+	dead  []string // ids of the events in the persister's file, where there is no broker to keep them
 }
 
 func (t *tables) room(name string) *check.Room {
@@ -70,12 +70,18 @@ func (t *tables) room(name string) *check.Room {
 	return t.rooms[name]
 }
 
+// waits notes a row of the outbox that is not stored.
+func (t *tables) waits(room string, seq int64) {
+	r := t.room(room)
+	r.Waiting = append(r.Waiting, seq)
+}
+
 // state joins tables and histories for the checker.
 func (t *tables) state(histories map[string][]check.Event) check.State {
 	for name, events := range histories {
 		t.room(name).History = events
 	}
-	s := check.State{Unstored: t.unstored}
+	s := check.State{DeadLetters: t.dead}
 	for _, r := range t.rooms {
 		s.Rooms = append(s.Rooms, *r)
 	}
@@ -136,7 +142,7 @@ func (s *stack) tables(ctx context.Context) (t tables, err error) {
 					r := t.room(name)
 					r.Stored = append(r.Stored, event(seq, kind, id, from, text, at.UTC()))
 				}),
-			conn.QueryRow(ctx, `SELECT count(*) FROM chatroom.outbox`).Scan(&t.unstored),
+			each(`SELECT key, seq FROM chatroom.outbox`, []any{&name, &seq}, func() { t.waits(name, seq) }),
 		)
 	})
 	return t, err
@@ -180,6 +186,12 @@ func (s *stack) files(ctx context.Context) (t tables, err error) {
 			return err
 		}),
 	)
+	err = errors.Join(err, eachRow(ctx, stored.Reader, `SELECT event_id FROM dead_letters`, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		t.dead = append(t.dead, id)
+		return err
+	}))
 	// A row whose event is stored may still be there when the process stops; what is above the stored mark may not.
 	marks := make(map[string]int64)
 	err = errors.Join(err,
@@ -195,7 +207,7 @@ func (s *stack) files(ctx context.Context) (t tables, err error) {
 			var seq int64
 			err := rows.Scan(&name, &seq)
 			if seq > marks[name] {
-				t.unstored++
+				t.waits(name, seq)
 			}
 			return err
 		}),

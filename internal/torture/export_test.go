@@ -1,9 +1,25 @@
+//go:build unix
+
 package torture
 
 import (
+	"context"
 	"slices"
 	"time"
 )
+
+// Supervise runs a program as a part until ctx ends, and returns what it did wrong.
+func Supervise(ctx context.Context, dir, program string) ([]string, error) {
+	p := newPart(dir, program, "part", "127.0.0.1:1", nil, nil)
+	err := p.supervise(ctx)
+	return p.judge(), err
+}
+
+// DeadLetters returns the ids of the dead letters that the checker is told of from a data folder.
+func DeadLetters(ctx context.Context, data string) ([]string, error) {
+	t, err := (&stack{mode: Embedded, data: data}).tables(ctx)
+	return t.state(nil).DeadLetters, err
+}
 
 // Step is a step of a plan, as tests see it.
 type Step struct {

@@ -116,7 +116,8 @@ func (f *faults) what(s step) (do, undo action, err error) {
 	case brokerName:
 		switch s.kind {
 		case "poison":
-			return f.poison.plant, nil, nil
+			// The broker may be down or full just now; then nothing is planted.
+			return func(ctx context.Context) error { _ = f.poison.plant(ctx); return nil }, nil, nil
 		case "delete queue":
 			return func(ctx context.Context) error { return errors.Join(f.stack.deleteQueue(), f.poison.forget(ctx)) }, nil, nil
 		}

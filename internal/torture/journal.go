@@ -46,6 +46,13 @@ func (j *journal) sending(s *check.Send) {
 	j.sends = append(j.sends, s)
 }
 
+// again notes that another life of its writer takes a send up.
+func (j *journal) again(s *check.Send) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s.Tries++
+}
+
 // answered notes an accepted for a send; of a second one only that it says the same.
 func (j *journal) answered(s *check.Send, seq int64, sentAt time.Time) {
 	j.mu.Lock()

@@ -65,8 +65,12 @@ func (p *part) supervise(ctx context.Context) error {
 				return nil
 			}
 		}
+		byItself := p.srv.Ended() != nil     // whoever stops or kills it clears it away, too
 		if err := p.srv.Kill(); err != nil { // clears away what is left
 			return err
+		}
+		if code := p.srv.ExitCode(); byItself && code >= 0 {
+			p.complain(fmt.Sprintf("%s ended by itself with exit code %d", p.name, code))
 		}
 		pause(ctx, restartAfter)
 	}
@@ -94,19 +98,21 @@ func (p *part) disarm() error {
 }
 
 // stop asks for an orderly stop, and complains where it is none: exit code 0 within 10 s is promised. A process that does not
-// answer yet is stopped too, and not judged: before its first line runs the kernel ends it.
+// answer yet may die of the signal: before its first line runs the kernel ends it.
 func (p *part) stop(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, 12*time.Second)
 	defer cancel()
 	if p.srv.Ended() == nil {
 		return nil // it is down just now
 	}
-	judged := p.answers(ctx, "/healthz") == nil
+	mayDie := p.answers(ctx, "/healthz") != nil
 	p.mu.Lock()
-	judged = judged && !p.armed
+	mayDie = mayDie || p.armed
 	p.mu.Unlock()
 	err := p.srv.Stop(ctx)
-	if code := p.srv.ExitCode(); (err != nil || code != 0) && judged {
+	code := p.srv.ExitCode()
+	// A signal ended it: that of its crash point, or ours, which it did not know yet. Nothing excuses a slow stop.
+	if excused := mayDie && err == nil && code < 0; (err != nil || code != 0) && !excused {
 		p.complain(fmt.Sprintf("%s did not stop in order: exit code %d, %v", p.name, code, err))
 	}
 	return nil

@@ -6,12 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/events/bus"
 )
 
 // poison plants messages that can never be stored, and reads the dead letters.
@@ -25,7 +27,7 @@ type poison struct {
 }
 
 // plant publishes, past the proxies, one message that is no JSON, one event that breaks the contract, and a batch of two of
-// those.
+// those. The error is for what the broker did not confirm; it may be there all the same.
 func (p *poison) plant(ctx context.Context) error {
 	if p.stack.broker == nil {
 		return nil
@@ -51,13 +53,21 @@ func (p *poison) plant(ctx context.Context) error {
 		return err
 	}
 	a, b, c, d := next(), next(), next(), next()
-	// The broker may be down just now; then nothing is planted.
-	_ = errors.Join(
+	return errors.Join(
 		letter(events.ContentType, a, []byte(`{"no JSON`), a),
 		letter(events.ContentType, b, bad(b), b),
 		letter(events.ContentTypeBatch, c, events.EncodeBatch([][]byte{bad(c), bad(d)}), c, d),
 	)
-	return nil
+}
+
+// plantSurely plants until all of it is confirmed: at rest, when nothing is broken any more, poison must have been there.
+func (p *poison) plantSurely(ctx context.Context) error {
+	for {
+		err := p.plant(ctx)
+		if err == nil || !pause(ctx, 100*time.Millisecond) {
+			return err
+		}
+	}
 }
 
 // publish waits for the confirm, and takes a returned message for not published.
@@ -97,29 +107,34 @@ func (p *poison) forget(context.Context) error {
 	return nil
 }
 
-// deadLetters returns the ids of the events in the dead-letter queue, which it leaves as it is, and those that must be
-// there. Ids of which nobody can know are left out of both.
-func (p *poison) deadLetters() (found, planted []string, err error) {
+// deadLetters returns the ids of the events among the dead letters, and those that must be there. Ids of which nobody can
+// know are left out of both.
+func (p *poison) deadLetters(ctx context.Context) (found, planted []string, err error) {
 	if p.stack.broker == nil {
-		return nil, nil, nil
+		return nil, nil, nil // they are in the persister's file, see files
 	}
-	conn, ch, err := p.stack.dialBroker()
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	q, err := bus.OpenPoisonQueue(ctx, bus.AMQPConfig{URL: p.stack.broker.URL(), Instance: "torture"})
 	if err != nil {
 		return nil, nil, err
 	}
-	defer conn.Close() // what was looked at goes back with the channel
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for {
-		d, ok, err := ch.Get(events.Topology{}.DeadLetterQueue(), false)
-		if err != nil {
-			return nil, nil, fmt.Errorf("read the dead letters: %w", err)
+	_, err = q.Scan(ctx, func(l events.DeadLetter) (bus.Verdict, bool) {
+		if _, unknown := p.maybe[l.ID]; !unknown {
+			found = append(found, l.ID)
 		}
-		if !ok {
-			return found, p.planted, nil
-		}
-		if _, unknown := p.maybe[d.MessageId]; !unknown {
-			found = append(found, d.MessageId)
-		}
+		return bus.Keep, true
+	})
+	if err := errors.Join(err, q.Close()); err != nil {
+		return nil, nil, fmt.Errorf("read the dead letters: %w", err)
 	}
+	return found, slices.Clone(p.planted), nil
+}
+
+// missing tells which planted messages are not dead-lettered yet. One may be there twice.
+func (p *poison) missing(ctx context.Context) (missing []string, err error) {
+	found, planted, err := p.deadLetters(ctx)
+	return slices.DeleteFunc(planted, func(id string) bool { return slices.Contains(found, id) }), err
 }

@@ -72,13 +72,13 @@ func (r *reader) run(ctx context.Context) {
 		err := r.connection(stay)
 		left := stay.Err() != nil && ctx.Err() == nil
 		end()
-		if left {
-			r.anew()
-			continue
-		}
 		var bad *badFrame
 		if errors.As(err, &bad) {
 			r.journal.complain("%s: %v", r.name, err)
+		}
+		if left {
+			r.anew()
+			continue
 		}
 		pause(ctx, 20*time.Millisecond+time.Duration(r.rng.Int64N(int64(200*time.Millisecond))))
 	}

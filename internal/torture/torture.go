@@ -133,13 +133,15 @@ func run(ctx context.Context, cfg Config, r *Report) error {
 	crowd := newCrowd(cfg, s.doors, rooms, j)
 	sampler := newSampler(j, cfg.Tell, f.active)
 	defer crowd.end()
-	defer sampler.end()
+	defer func() { // also of a run that is aborted
+		sampler.end()
+		r.Faults, r.Samples = f.done, sampler.samples
+	}()
 	crowd.start(ctx)
 	sampler.start("torture")
 
 	err = f.run(ctx, steps)
 	pause(ctx, time.Until(j.began.Add(cfg.For)))
-	r.Faults = f.done
 	if err := errors.Join(err, ctx.Err()); err != nil {
 		return err
 	}
@@ -147,7 +149,7 @@ func run(ctx context.Context, cfg Config, r *Report) error {
 	sampler.phase("rest")
 	resting, cancel := context.WithTimeout(ctx, cfg.Rest)
 	defer cancel()
-	if err := errors.Join(s.heal(resting), poison.plant(resting)); err != nil {
+	if err := errors.Join(s.heal(resting), poison.plantSurely(resting)); err != nil {
 		j.complain("it does not get well when the faults are over: %v", err)
 	}
 	crowd.finish(resting)
@@ -156,7 +158,6 @@ func run(ctx context.Context, cfg Config, r *Report) error {
 	}
 	crowd.end()
 	sampler.end()
-	r.Samples = sampler.samples
 	return judge(ctx, s, j, poison, rooms, cfg.Dir, r)
 }
 
@@ -191,24 +192,20 @@ func moving(ctx context.Context, s *stack, j *journal, c *crowd, p *poison) erro
 	if err != nil {
 		return err
 	}
-	found, planted, err := p.deadLetters()
-	if err == nil && len(found) < len(planted) {
-		err = fmt.Errorf("%d of %d planted poison messages are dead-lettered", len(found), len(planted))
+	missing, err := p.missing(ctx)
+	if err == nil && len(missing) > 0 {
+		err = fmt.Errorf("%d planted poison messages are not dead-lettered", len(missing))
 	}
 	return err
 }
 
-// judge collects what is left, stops the installation, and compares.
+// judge collects what is left, stops the installation, and compares. The dead letters are read last: a stop must make none.
 func judge(ctx context.Context, s *stack, j *journal, p *poison, rooms []string, dir string, r *Report) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	histories, err := s.histories(ctx, rooms)
 	if err != nil {
 		j.complain("the history does not answer at rest: %v", err)
-	}
-	found, planted, err := p.deadLetters()
-	if err != nil {
-		j.complain("the dead letters cannot be read at rest: %v", err)
 	}
 	for _, text := range s.stop(ctx) {
 		j.complain("%s", text)
@@ -218,17 +215,26 @@ func judge(ctx context.Context, s *stack, j *journal, p *poison, rooms []string,
 		return fmt.Errorf("read the tables: %w", err)
 	}
 	state := t.state(histories)
-	state.DeadLetters, state.Planted = found, planted
+	found, planted, err := p.deadLetters(ctx)
+	if err != nil {
+		j.complain("the dead letters cannot be read at rest: %v", err)
+	}
+	state.DeadLetters, state.Planted = append(state.DeadLetters, found...), planted
+	if n, _, _ := j.totals(); n == 0 {
+		j.complain("nothing was accepted in the whole run, which proves nothing")
+	}
 	written, complaints := j.close()
 	r.Verdict = check.Check(written, state)
 	r.Verdict.Other += len(complaints)
 	for _, text := range complaints[:min(len(complaints), check.MaxExplained)] {
 		r.Verdict.Violations = append(r.Verdict.Violations, check.Violation{Kind: "conduct", Text: text})
 	}
-	if r.Verdict.OK() {
-		return nil
+	if !r.Verdict.OK() {
+		if err := keep(filepath.Join(dir, "journal.json"), map[string]any{"journal": written, "state": state}); err != nil {
+			r.Error = err.Error() // the verdict stands without it
+		}
 	}
-	return keep(filepath.Join(dir, "journal.json"), map[string]any{"journal": written, "state": state})
+	return nil
 }
 
 // keep writes down what the clients wrote and what was left, for whoever looks for the cause.

@@ -3,6 +3,7 @@
 package torture_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,7 +15,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
+	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/internal/torture"
+	"github.com/rafaeldepontes/go-chat/migrations"
+	"github.com/rafaeldepontes/go-chat/persister"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -144,6 +149,54 @@ func mustPlan(t *testing.T, mode string, seed uint64) []torture.Step {
 		busy[s.Target] = s.At + s.Lasts
 	}
 	return steps
+}
+
+// A process that gives up by itself would be started again by its supervisor, and nobody would hear of it.
+func TestPartThatEndsByItself(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "gochat")
+	if err := os.WriteFile(program, []byte("#!/bin/sh\nsleep 0.2\nexit 3\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	wrong, err := torture.Supervise(ctx, dir, program)
+	if want := "part ended by itself with exit code 3"; err != nil || len(wrong) == 0 || wrong[0] != want {
+		t.Errorf("got %q, %v; want %q", wrong, err, want)
+	}
+}
+
+// Without a broker the dead letters are in the persister's file; they count like those of a broker.
+func TestDeadLettersOfAFolderCount(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, service := range []migrations.Service{migrations.Chatroom, migrations.Persister} {
+		file, err := db.OpenSQLite(t.Context(), filepath.Join(dir, string(service)+".db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := migrations.SQLite(file.Writer, service)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Up(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if service == migrations.Persister {
+			letter := events.DeadLetter{Key: "k", ID: "room-1/7", Reason: "a test's"}
+			if err := persister.NewDeadLetters(file.Writer, file.Reader).Put(t.Context(), []events.DeadLetter{letter}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := file.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := torture.DeadLetters(t.Context(), dir)
+	if diff := cmp.Diff([]string{"room-1/7"}, got); err != nil || diff != "" {
+		t.Errorf("%v, %s", err, diff)
+	}
 }
 
 // A program that cannot be run at all is an error of the run, and no verdict.

@@ -103,6 +103,7 @@ func (w *writer) live(ctx, life context.Context) {
 	left := append([]*check.Send(nil), w.open...)
 	w.mu.Unlock()
 	for _, s := range left {
+		w.journal.again(s)
 		if !w.submit(life, c, s) {
 			return
 		}
@@ -205,6 +206,7 @@ func (w *writer) onRefused(_, id string, e *frame.Error) {
 	s := w.byID[id]
 	w.mu.Unlock()
 	if s == nil {
+		w.journal.complain("%s was told that %s is refused (%s), which it never sent", w.name, id, e.Code)
 		return
 	}
 	w.journal.refused(s, string(e.Code))

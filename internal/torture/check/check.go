@@ -175,9 +175,13 @@ func (c *checker) judgeJournal() {
 
 // judgeRest holds the outbox and the dead letters to what they must be when all is quiet.
 func (c *checker) judgeRest(s State) {
-	if s.Unstored != 0 {
+	unstored := 0
+	for i := range s.Rooms {
+		unstored += len(s.Rooms[i].Waiting)
+	}
+	if unstored != 0 {
 		c.report(1, Violation{Kind: KindUnstored}, func() string {
-			return fmt.Sprintf("At rest %d rows of the outbox are not stored.", s.Unstored)
+			return fmt.Sprintf("At rest %d rows of the outbox are not stored.", unstored)
 		})
 	}
 	dead, planted := sorted(s.DeadLetters), sorted(s.Planted)

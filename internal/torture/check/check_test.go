@@ -173,7 +173,22 @@ func TestEachViolationIsFoundAndNamed(t *testing.T) {
 			r.committed(r.send("m7"), 20)
 			r.Readers = nil
 		}, "refused", "bob sent m7 to ops at 14ms and was refused with too_large, but it is at seq 6"},
-		{"unstored rows", func(r *run, _ *Room) { r.Unstored = 3 }, "unstored", "At rest 3 rows of the outbox are not stored."},
+		{"unstored rows", func(_ *run, ops *Room) { ops.Waiting = []int64{4, 5, 3} }, "unstored", "At rest 3 rows of the outbox are not stored."},
+		{"not stored yet", func(r *run, ops *Room) {
+			drop(&ops.History, 5)
+			drop(&ops.Stored, 5)
+			drop(&ops.Stored, 4)
+			ops.Waiting = []int64{5, 4}
+		}, "unstored", "At rest 2 rows of the outbox are not stored."},
+		{"in the outbox, and its key lost", func(_ *run, ops *Room) {
+			dropKey(&ops.Keys, 4)
+			ops.Waiting = []int64{4}
+		}, "lost, gap, unstored", "it is not in the keys chatroom.accepted."},
+		{"lost beside one that waits", func(r *run, ops *Room) {
+			drop(&ops.Stored, 3)
+			drop(&ops.Stored, 4)
+			ops.Waiting = []int64{4}
+		}, "lost, gap, unstored", "bob sent m3 to ops at 4ms and read at 7ms that it was accepted with seq 3, but it is not in the table persister.messages."},
 		{"a good message among the dead letters", func(r *run, _ *Room) { r.DeadLetters = append(r.DeadLetters, "ops/2") }, "dead letter", "ops/2 is among the dead letters, and nobody planted it there."},
 		{"a dead letter is lost", func(r *run, _ *Room) { r.DeadLetters = r.DeadLetters[:2] }, "dead letter", "dev/poison-2 was planted as a poison message, and is not among the dead letters."},
 		{"a message twice in the journal", func(r *run, _ *Room) { r.Sends = append(r.Sends, *r.send("m5")) }, "broken journals", "The journal of ann is wrong: m5 is in it twice."},

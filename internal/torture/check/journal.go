@@ -52,7 +52,7 @@ type Send struct {
 	Sender, ID, Room, Text string
 
 	First time.Duration // just before it was handed to a connection the first time
-	Tries int
+	Tries int           // lives of its sender's program that took it up
 
 	Accepted time.Duration // when the first `accepted` was read; 0: never
 	Seq      int64         // from accepted
@@ -86,12 +86,12 @@ type Room struct {
 	History []Event // over gRPC, in the order of its pages
 	Stored  []Event // persister.messages, in any order
 	Keys    []Key   // chatroom.accepted, in any order
+	Waiting []int64 // seqs of the rows that are left in the outbox, in any order
 }
 
 // State is what the services have at rest, which means that nobody writes any more and the outbox had time to drain.
 type State struct {
 	Rooms       []Room
-	Unstored    int64    // rows of the outbox that are not stored
 	DeadLetters []string // ids of the events in the dead-letter queue; one that a crash put there twice counts once
 	Planted     []string // ids of the events that must be there
 }

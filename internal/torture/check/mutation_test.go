@@ -231,7 +231,13 @@ var damages = []struct {
 		room.Keys[rapid.IntRange(0, len(room.Keys)-1).Draw(t, "key")].ID += "'"
 		return true
 	}},
-	{"unstored rows", func(_ *rapid.T, r *run) bool { r.Unstored++; return true }},
+	{"unstored rows", func(t *rapid.T, r *run) bool {
+		room := anyRoom(t, r)
+		if room != nil {
+			room.Waiting = append(room.Waiting, rapid.Int64Range(1, room.Head).Draw(t, "seq"))
+		}
+		return room != nil
+	}},
 	{"a dead letter", func(_ *rapid.T, r *run) bool { r.DeadLetters = []string{"r1/1"}; return true }},
 }
 

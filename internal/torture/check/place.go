@@ -71,7 +71,7 @@ func (r *room) judgePlace(at place) {
 			if s := &r.c.sends[p.send]; s.Sender == m.from && s.ID == m.id {
 				claimed = true
 				r.judgeContent(s, at.seq, m)
-				if lacking := everywhere &^ m.sides; lacking != 0 {
+				if lacking := r.owed(at.seq, everywhere&^m.sides); lacking != 0 {
 					r.missing = append(r.missing, missing{p.send, lacking})
 				}
 			}

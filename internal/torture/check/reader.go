@@ -80,6 +80,9 @@ func (r *room) judgeShown(reader *Reader, e Seen) {
 	if slices.ContainsFunc(at, func(h Event) bool { return h.Digest == e.Digest }) {
 		return
 	}
+	if len(at) == 0 && r.waiting[e.Seq] {
+		return // the history cannot have it yet
+	}
 	r.report(KindDisagree, 1, e.Seq, "", func() string {
 		there := "has nothing there"
 		if len(at) > 0 {

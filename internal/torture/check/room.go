@@ -17,6 +17,7 @@ type room struct {
 	sends   []int // of checker.sends
 	readers []*Reader
 
+	waiting map[int64]bool // seqs that wait in the outbox
 	open    map[name]*openSend
 	missing []missing
 	strays  []stray
@@ -66,6 +67,10 @@ func (r *room) judge() {
 	r.Stored = sortedBy(r.Stored, bySeq)
 	r.Keys = sortedBy(r.Keys, func(a, b Key) int { return cmp.Compare(a.Seq, b.Seq) })
 
+	r.waiting = make(map[int64]bool, len(r.Waiting))
+	for _, seq := range r.Waiting {
+		r.waiting[seq] = true
+	}
 	accepted := r.splitSends()
 	r.walk(accepted)
 	r.judgeMissing()
@@ -149,7 +154,7 @@ func (r *room) walk(accepted []placed) {
 
 		if seq >= 1 {
 			r.lacks(next, seq-1, everywhere)
-			r.lacks(seq, seq, at.empty())
+			r.lacks(seq, seq, r.owed(seq, at.empty()))
 			next = seq + 1
 		}
 		r.judgePlace(at)
@@ -187,6 +192,15 @@ func (r *room) lacks(from, to int64, sides sides) {
 	}
 	r.endHole()
 	r.hole = hole{from, to, sides}
+}
+
+// owed leaves out of the sides that lack a seq those that the outbox would still have brought it to: what waits there at
+// rest is not stored, which is a violation of its own, and not lost.
+func (r *room) owed(seq int64, lacking sides) sides {
+	if r.waiting[seq] {
+		return lacking &^ (inHistory | inTable)
+	}
+	return lacking
 }
 
 func (r *room) endHole() {

@@ -8,7 +8,7 @@ import (
 
 // Kinds of violations, in the order in which a verdict lists them.
 const (
-	KindLost           = "lost"            // accepted, and not in the history, the table or the keys
+	KindLost           = "lost"            // accepted, and not in the history, the table or the keys, nor on its way there in the outbox
 	KindDuplicated     = "duplicated"      // one message at two seqs, two at one seq, or an event that came twice to a reader
 	KindOutOfOrder     = "out of order"    // a lower seq than a message that was accepted before it was sent; or a reader that went back
 	KindGap            = "gap"             // seqs that are missing below the head, or that a reader was not shown

@@ -20,7 +20,7 @@ const (
 // Report is one run. Times of samples and faults are milliseconds since Started.
 type Report struct {
 	Outcome    string            `json:"outcome"`
-	Error      string            `json:"error,omitempty"` // why the run was aborted
+	Error      string            `json:"error,omitempty"` // why the run was aborted, or its journals could not be kept
 	Seed       uint64            `json:"seed"`
 	Mode       string            `json:"mode"` // split or embedded
 	Version    string            `json:"version"`
