@@ -24,6 +24,13 @@ type tortureConfig struct {
 	report string // file; empty: none
 }
 
+// Defaults of a run.
+const (
+	tortureWriters = 6
+	tortureRooms   = 3
+	tortureRate    = 60.0
+)
+
 func tortureCommand() command {
 	return command{
 		name: "torture", summary: "breaks an installation of its own in every way, and proves that nothing is lost",
@@ -34,15 +41,18 @@ func tortureCommand() command {
 			embedded := s.Bool("embedded", false, "one gochat up", config.FlagOnly())
 			file := s.String("report", "", "where the report goes, as JSON, with a picture (SVG) beside it", config.FlagOnly(), config.Value("FILE"))
 			faults := s.String("faults", "", "kinds of faults, comma separated; without it all; none: none", config.FlagOnly(), config.Value("LIST"))
-			writers := s.Int("writers", 6, "clients that write", config.FlagOnly(), config.Check(config.Between(1, 1000)))
-			rooms := s.Int("rooms", 3, "rooms that they write to", config.FlagOnly(), config.Check(config.Between(1, 100)))
-			rate := s.Float("rate", 60, "messages a second that each writes at most", config.FlagOnly(), config.Check(config.NotNegative))
+			writers := s.Int("writers", tortureWriters, "clients that write", config.FlagOnly(), config.Check(config.Between(1, 1000)))
+			rooms := s.Int("rooms", tortureRooms, "rooms that they write to", config.FlagOnly(), config.Check(config.Between(1, 100)))
+			rate := s.Float("rate", tortureRate, "messages a second that each writes at most", config.FlagOnly(), config.Check(config.NotNegative))
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) > 0 {
 					return usagef("torture takes no words: %q", args[0])
 				}
-				if *split && *embedded {
+				switch {
+				case *split && *embedded:
 					return usagef("--split or --embedded, not both")
+				case *rate == 0:
+					return usagef("--rate 0: who writes nothing proves nothing")
 				}
 				cfg := tortureConfig{report: *file, run: torture.Config{
 					Mode: torture.Split, Seed: uint64(*seed), For: *during, Faults: config.List(*faults),
@@ -54,16 +64,29 @@ func tortureCommand() command {
 				if cfg.run.Seed == 0 {
 					cfg.run.Seed = uint64(1 + rand.Uint32())
 				}
-				cfg.run.Command = fmt.Sprintf("gochat torture --%s --seed %d --for %s", cfg.run.Mode, cfg.run.Seed, cfg.run.For)
-				for flag, given := range map[string]string{"faults": *faults} {
-					if given != "" {
-						cfg.run.Command += " --" + flag + " " + given
-					}
-				}
+				cfg.run.Command = tortureCommandLine(cfg.run)
 				return runTorture(ctx, cfg, std.out)
 			}
 		},
 	}
+}
+
+// tortureCommandLine is what runs it again, for a shell.
+func tortureCommandLine(cfg torture.Config) string {
+	line := fmt.Sprintf("gochat torture --%s --seed %d --for %s", cfg.Mode, cfg.Seed, cfg.For)
+	if cfg.Writers != tortureWriters {
+		line += fmt.Sprintf(" --writers %d", cfg.Writers)
+	}
+	if cfg.Rooms != tortureRooms {
+		line += fmt.Sprintf(" --rooms %d", cfg.Rooms)
+	}
+	if cfg.Rate != tortureRate {
+		line += fmt.Sprintf(" --rate %v", cfg.Rate)
+	}
+	if len(cfg.Faults) > 0 {
+		line += fmt.Sprintf(" --faults '%s'", strings.Join(cfg.Faults, ","))
+	}
+	return line
 }
 
 // runTorture runs once and tells the verdict; the error is for a run that did not pass.
@@ -77,20 +100,21 @@ func runTorture(ctx context.Context, cfg tortureConfig, out io.Writer) error {
 	cfg.run.Tell, cfg.run.Fault = d.progress, d.fault
 	r, err := tortureOnce(ctx, cfg.run, out)
 	d.end()
+	switch {
+	case err != nil && ctx.Err() != nil:
+		err = context.Canceled
+	case err != nil:
+		err = fmt.Errorf("the run could not be judged: %w", err)
+	default:
+		d.verdict(r)
+		if !r.Verdict.OK() {
+			err = fmt.Errorf("a promise was broken; to see it again: %s", r.Command)
+		}
+	}
 	if cfg.report != "" {
 		err = errors.Join(err, writeReport(cfg.report, r))
 	}
-	if err != nil {
-		if ctx.Err() != nil {
-			return context.Canceled
-		}
-		return fmt.Errorf("the run could not be judged: %w", err)
-	}
-	d.verdict(r)
-	if !r.Verdict.OK() {
-		return fmt.Errorf("a promise was broken; to see it again: %s", r.Command)
-	}
-	return nil
+	return err
 }
 
 // tortureOnce runs this program in a folder of its own, which is removed unless something is to be seen there.
