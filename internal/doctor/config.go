@@ -45,6 +45,7 @@ func New(c Config) *Examination {
 	e := &Examination{within: checkWithin}
 	if c.Data != "" {
 		files := e.addFiles(c)
+		e.add(sectionMessages, "dead letters", files.deadLetters, files.persister)
 		e.addOutbox(files.outbox, files.chatroom, files.owned)
 		e.addServices(c, files.outbox, files.chatroom, files.owned)
 	} else {

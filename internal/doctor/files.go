@@ -14,11 +14,12 @@ import (
 
 // folder is the data folder of gochat up. The views are set when open has come to OK.
 type folder struct {
-	dir      string
-	views    map[migrations.Service]*sql.DB
-	owned    *check // skipped, and all that needs it, where no process has the folder
-	chatroom *check // its schema
-	outbox   *outboxView
+	dir       string
+	views     map[migrations.Service]*sql.DB
+	owned     *check // skipped, and all that needs it, where no process has the folder
+	chatroom  *check // its schema
+	persister *check // its schema
+	outbox    *outboxView
 }
 
 // dataFiles are the services in the order of their files on the page.
@@ -37,8 +38,11 @@ func (e *Examination) addFiles(c Config) *folder {
 	e.add(sectionDatabase, "synchronous", f.synchronous, open)
 	for _, s := range dataFiles {
 		schema := e.add(sectionDatabase, "schema "+string(s), f.schema(s), open)
-		if s == migrations.Chatroom {
+		switch s {
+		case migrations.Chatroom:
 			f.chatroom = schema
+		case migrations.Persister:
+			f.persister = schema
 		}
 	}
 	e.add(sectionDatabase, "size", f.size, open)
@@ -114,6 +118,18 @@ func (f *folder) schema(s migrations.Service) func(context.Context) outcome {
 		}
 		return got
 	}
+}
+
+// deadLetters counts those that gochat up keeps in the place of a poison queue.
+func (f *folder) deadLetters(ctx context.Context) outcome {
+	var n int64
+	if err := f.views[migrations.Persister].QueryRowContext(ctx, "SELECT count(*) FROM dead_letters").Scan(&n); err != nil {
+		return failErr(fmt.Errorf("count the dead letters: %w", err), "")
+	}
+	if n > 0 {
+		return fail(fmt.Sprintf("gochat dead list --data %s tells why", f.dir), "%s in %s", plural(n, "dead letter"), f.file(migrations.Persister))
+	}
+	return ok("none")
 }
 
 func (f *folder) size(context.Context) outcome {
