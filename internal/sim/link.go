@@ -52,8 +52,8 @@ type Link struct {
 	late int                      // calls that were late
 }
 
-// Call does do, or not, and tells so, or not; what do writes is to be read only with a nil error. A frozen process goes on before or behind the effect when it thaws, however
-// long ago ctx ended; what a dead process still tries has no effect.
+// Call does do, or not, and tells so, or not; what do writes is to be read only with a nil error. A frozen process goes on
+// before or behind the effect when it thaws, however long ago ctx ended; what a dead process still tries has no effect.
 func (l *Link) Call(ctx context.Context, op string, do func() error) error {
 	l.gate()
 	service, _, _ := strings.Cut(op, "/")
