@@ -144,7 +144,7 @@ func TestTheDoctorExaminesServices(t *testing.T) {
 		}
 		return nil
 	})
-	wrong(t, examined(t, s.env, args...), map[string]string{"messages dead letters": "gochat-reason"})
+	wrong(t, examined(t, s.env, args...), map[string]string{"messages dead letters": "gochat dead list"})
 	if _, err := ch.QueuePurge(s.topology.DeadLetterQueue(), false); err != nil {
 		t.Fatal(err)
 	}
