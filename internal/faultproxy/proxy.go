@@ -68,7 +68,7 @@ type pair struct {
 
 // New starts a proxy before target, on a free loopback port.
 func New(target string) (*Proxy, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("listen before %s: %w", target, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,7 +49,7 @@ func (p *part) supervise(ctx context.Context) error {
 		p.mu.Lock()
 		p.prog.Env = p.env
 		if p.armed = p.crashAt != ""; p.armed {
-			p.prog.Env = append(p.prog.Env[:len(p.prog.Env):len(p.prog.Env)], "GOCHAT_CRASH_AT="+p.crashAt)
+			p.prog.Env = append(slices.Clip(p.prog.Env), "GOCHAT_CRASH_AT="+p.crashAt)
 		}
 		p.crashAt = ""
 		p.mu.Unlock()

@@ -76,7 +76,7 @@ func (p *poison) publish(ctx context.Context, msg amqp.Publishing) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	if err := ch.Confirm(false); err != nil {
 		return err
 	}

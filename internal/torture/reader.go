@@ -72,7 +72,7 @@ func (r *reader) run(ctx context.Context) {
 		err := r.connection(stay)
 		left := stay.Err() != nil && ctx.Err() == nil
 		end()
-		var bad *badFrame
+		var bad *badFrameError
 		if errors.As(err, &bad) {
 			r.journal.complain("%s: %v", r.name, err)
 		}
@@ -88,10 +88,10 @@ func (r *reader) run(ctx context.Context) {
 // errWider ends the connection of a slow reader that is to be slow no more.
 var errWider = errors.New("a wider connection")
 
-// badFrame is what a server must never send.
-type badFrame struct{ text string }
+// badFrameError is what a server must never send.
+type badFrameError struct{ text string }
 
-func (b *badFrame) Error() string { return b.text }
+func (b *badFrameError) Error() string { return b.text }
 
 // connection reads over one connection to its end.
 func (r *reader) connection(ctx context.Context) error {
@@ -152,7 +152,7 @@ func (r *reader) connection(ctx context.Context) error {
 func (r *reader) frame(b []byte, joined *bool) error {
 	var f frame.Server
 	if err := json.Unmarshal(b, &f); err != nil {
-		return &badFrame{fmt.Sprintf("a frame that is no JSON: %v", err)}
+		return &badFrameError{fmt.Sprintf("a frame that is no JSON: %v", err)}
 	}
 	switch f.Type {
 	case frame.TypeError:
@@ -161,12 +161,12 @@ func (r *reader) frame(b []byte, joined *bool) error {
 		return r.join(&f, joined)
 	case frame.TypeStored:
 		if f.Seq > r.last.Load() {
-			return &badFrame{fmt.Sprintf("stored %d of %s, of which only %d were shown", f.Seq, r.room, r.last.Load())}
+			return &badFrameError{fmt.Sprintf("stored %d of %s, of which only %d were shown", f.Seq, r.room, r.last.Load())}
 		}
 		r.journal.told(f.Room, f.Seq)
 	case frame.TypeEvents:
 		if !*joined {
-			return &badFrame{"events before joined"}
+			return &badFrameError{"events before joined"}
 		}
 		for _, e := range f.Events {
 			r.now.Events = append(r.now.Events, check.Seen{Seq: e.Seq, Digest: check.DigestOf(e.ID, e.From, e.Text, e.SentAt, e.Kind)})
@@ -180,13 +180,13 @@ func (r *reader) frame(b []byte, joined *bool) error {
 func (r *reader) join(f *frame.Server, joined *bool) error {
 	switch {
 	case *joined:
-		return &badFrame{"joined twice"}
+		return &badFrameError{"joined twice"}
 	case f.Reset:
-		return &badFrame{fmt.Sprintf("reset of %s at %d, epoch %s", r.room, f.Head, f.Epoch)}
+		return &badFrameError{fmt.Sprintf("reset of %s at %d, epoch %s", r.room, f.Head, f.Epoch)}
 	case r.epoch != "" && f.Epoch != r.epoch:
-		return &badFrame{fmt.Sprintf("epoch %s, and %s before", f.Epoch, r.epoch)}
+		return &badFrameError{fmt.Sprintf("epoch %s, and %s before", f.Epoch, r.epoch)}
 	case f.Head < r.last.Load():
-		return &badFrame{fmt.Sprintf("head %d of %s, of which %d were shown", f.Head, r.room, r.last.Load())}
+		return &badFrameError{fmt.Sprintf("head %d of %s, of which %d were shown", f.Head, r.room, r.last.Load())}
 	}
 	*joined, r.epoch = true, f.Epoch
 	if !r.begun {

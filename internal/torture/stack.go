@@ -295,7 +295,7 @@ func (s *stack) deleteQueue() error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer func() { _ = conn.Close() }()
 	_, err = ch.QueueDelete(events.Topology{}.MessageSentQueue(), false, false, false)
 	return err
 }

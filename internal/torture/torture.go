@@ -27,11 +27,11 @@ import (
 	"github.com/rafaeldepontes/go-chat/internal/torture/report"
 )
 
-// Report is what a run leaves behind, and Fault one fault in it.
-type (
-	Report = report.Report
-	Fault  = report.Fault
-)
+// Report is what a run leaves behind.
+type Report = report.Report
+
+// Fault is one fault in a run.
+type Fault = report.Fault
 
 // Config of a run. Program, Mode, For and Dir are required.
 type Config struct {
