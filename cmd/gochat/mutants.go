@@ -42,13 +42,14 @@ func runMutants(ctx context.Context, chosen []torture.Mutant, seed uint64, out i
 	for _, m := range append(chosen, torture.Mutant{Name: "none", What: "the true program", For: 20 * time.Second}) {
 		truth := m.Name == "none"
 		cfg := torture.Config{Mode: torture.Split, Seed: seed, For: m.For, Faults: m.Faults, Rest: mutantRest}
+		tell := io.Discard // what a mutant leaves behind is of no use
 		if truth {
-			cfg.Rest = 0
+			cfg.Rest, tell = 0, out
 		} else {
 			cfg.Env = []string{mutant.Variable + "=" + m.Name}
 		}
 		began := time.Now()
-		r, err := tortureOnce(ctx, cfg, io.Discard)
+		r, err := tortureOnce(ctx, cfg, tell)
 		if err != nil {
 			return fmt.Errorf("mutant %s: %w", m.Name, err)
 		}
