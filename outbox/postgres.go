@@ -93,7 +93,7 @@ func (s Postgres) Fetch(ctx context.Context, shards []int, limit int) ([]Row, er
 		args = append(args, int16(sh))
 	}
 	if mutant.CursorOverIDs {
-		return s.fetchAbove(ctx, limit)
+		return s.fetchAbove(ctx, shards, limit)
 	}
 	rows, err := query(ctx, s, pgx.RowToStructByPos[Row], fetchPostgres(len(shards)), args...)
 	if err != nil {
