@@ -40,7 +40,7 @@ func tortureCommand() command {
 			split := s.Bool("split", false, "two chat rooms and two persisters over a PostgreSQL and a RabbitMQ of their own; so it is without --embedded", config.FlagOnly())
 			embedded := s.Bool("embedded", false, "one gochat up", config.FlagOnly())
 			file := s.String("report", "", "where the report goes, as JSON, with a picture (SVG) beside it", config.FlagOnly(), config.Value("FILE"))
-			faults := s.String("faults", "", "kinds of faults, comma separated; without it all; none: none", config.FlagOnly(), config.Value("LIST"))
+			faults := s.String("faults", "", "kinds of faults, comma separated, or KIND:TARGET for one target only; without it all; none: none", config.FlagOnly(), config.Value("LIST"))
 			writers := s.Int("writers", tortureWriters, "clients that write", config.FlagOnly(), config.Check(config.Between(1, 1000)))
 			rooms := s.Int("rooms", tortureRooms, "rooms that they write to", config.FlagOnly(), config.Check(config.Between(1, 100)))
 			rate := s.Float("rate", tortureRate, "messages a second that each writes at most", config.FlagOnly(), config.Check(config.NotNegative))
@@ -63,6 +63,9 @@ func tortureCommand() command {
 				}
 				if cfg.run.Seed == 0 {
 					cfg.run.Seed = uint64(1 + rand.Uint32())
+				}
+				if err := torture.CheckFaults(cfg.run.Mode, cfg.run.Faults); err != nil {
+					return usagef("--faults: %v", err)
 				}
 				cfg.run.Command = tortureCommandLine(cfg.run)
 				return runTorture(ctx, cfg, std.out)
@@ -93,6 +96,11 @@ func tortureCommandLine(cfg torture.Config) string {
 func runTorture(ctx context.Context, cfg tortureConfig, out io.Writer) error {
 	if cfg.run.Mode == torture.Split {
 		if err := services.Install(ctx, out, services.PostgreSQL, services.RabbitMQ); err != nil {
+			return err
+		}
+	}
+	if cfg.report != "" { // an hour is long to learn then that the folder is missing
+		if err := writeReport(cfg.report, torture.Report{}); err != nil {
 			return err
 		}
 	}

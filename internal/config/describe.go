@@ -40,7 +40,9 @@ func (s *Set) WriteHelp(w io.Writer) error {
 }
 
 func (st *setting) showsDefault() bool {
-	return !st.secret && st.def != "" && !(st.isBool && st.def == "false") && st.env != nil
+	// An argument's 0 or -1 stands for one that was not given, which its text tells.
+	absent := st.env == nil && (st.def == "0" || st.def == "-1")
+	return !st.secret && st.def != "" && !(st.isBool && st.def == "false") && !absent
 }
 
 // entry is one variable with all commands that read it.

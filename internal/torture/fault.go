@@ -112,7 +112,7 @@ func (f *faults) what(s step) (do, undo action, err error) {
 	}
 	switch s.target {
 	case postgresName:
-		return serverFault(f.stack.postgres, s, func(context.Context) error { return nil })
+		return serverFault(f.stack.postgres, s)
 	case brokerName:
 		switch s.kind {
 		case "poison":
@@ -121,7 +121,14 @@ func (f *faults) what(s step) (do, undo action, err error) {
 		case "delete queue":
 			return func(ctx context.Context) error { return errors.Join(f.stack.deleteQueue(), f.poison.forget(ctx)) }, nil, nil
 		}
-		return serverFault(f.stack.broker, s, f.poison.forget)
+		do, undo, err = serverFault(f.stack.broker, s)
+		if s.kind == "wipe server" {
+			wipe := do
+			do = func(ctx context.Context) error {
+				return errors.Join(f.poison.look(ctx), wipe(ctx), f.poison.forget(ctx))
+			}
+		}
+		return do, undo, err
 	}
 	return nil, nil, fmt.Errorf("there is no %s", s.target)
 }
@@ -169,8 +176,8 @@ func linkFault(l *faultproxy.Proxy, s step) (do, undo action, err error) {
 // slowness is how long a slow link holds each chunk.
 const slowness = 50 * time.Millisecond
 
-// serverFault meets a server. wiped is called when its data is gone.
-func serverFault(srv *services.Server, s step, wiped action) (do, undo action, err error) {
+// serverFault meets a server.
+func serverFault(srv *services.Server, s step) (do, undo action, err error) {
 	plain := func(g func() error) action { return func(context.Context) error { return g() } }
 	switch s.kind {
 	case "pause":
@@ -180,7 +187,7 @@ func serverFault(srv *services.Server, s step, wiped action) (do, undo action, e
 	case "kill server":
 		return plain(srv.Kill), srv.Start, nil
 	case "wipe server":
-		return func(ctx context.Context) error { return errors.Join(srv.Wipe(), wiped(ctx)) }, srv.Start, nil
+		return plain(srv.Wipe), srv.Start, nil
 	case "full disk":
 		// What a broker does on a full disk is to take no messages; it is told that the disk is full.
 		return func(ctx context.Context) error { return srv.Control(ctx, "set_disk_free_limit", "900000GB") },

@@ -2,7 +2,6 @@ package torture
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -124,7 +123,7 @@ func plan(mode string, seed uint64, during time.Duration, only []string) ([]step
 	rng := rand.New(rand.NewPCG(seed, 0x676f63686174)) //nolint:gosec // a plan must be the same again
 	deck, err := deal(kinds(mode), only)
 	if err != nil {
-		return nil, fmt.Errorf("in %s mode there is %w", mode, err)
+		return nil, fmt.Errorf("in %s mode: %w", mode, err)
 	}
 	if len(deck) == 0 {
 		return nil, nil
@@ -160,6 +159,12 @@ func plan(mode string, seed uint64, during time.Duration, only []string) ([]step
 	return steps, nil
 }
 
+// CheckFaults tells what is wrong with a list of faults for a mode; see [Config].
+func CheckFaults(mode string, only []string) error {
+	_, err := deal(kinds(mode), only)
+	return err
+}
+
 // deal makes the deck.
 func deal(all []kind, only []string) ([]kind, error) {
 	if slices.Equal(only, []string{"none"}) {
@@ -184,7 +189,12 @@ func deal(all []kind, only []string) ([]kind, error) {
 	}
 	for _, o := range only {
 		if !known[o] {
-			return nil, fmt.Errorf("no fault %q; there are: %s", o, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
+			var names, targets []string
+			for _, k := range all {
+				names, targets = append(names, k.name), append(targets, k.targets...)
+			}
+			return nil, fmt.Errorf("no fault %q; there are %s, and each with one target only, such as %s:%s", o,
+				strings.Join(slices.Compact(slices.Sorted(slices.Values(names))), ", "), names[0], targets[0])
 		}
 	}
 	return deck, nil

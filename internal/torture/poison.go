@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -16,6 +18,9 @@ import (
 	"github.com/rafaeldepontes/go-chat/events/bus"
 )
 
+// poisonPrefix begins the ids of what is planted; no room has the name.
+const poisonPrefix = "poison/"
+
 // poison plants messages that can never be stored, and reads the dead letters.
 type poison struct {
 	stack *stack
@@ -24,6 +29,7 @@ type poison struct {
 	n       int
 	planted []string            // confirmed by the broker: they must be among the dead letters
 	maybe   map[string]struct{} // not confirmed: they may be
+	good    map[string]struct{} // messages that nobody planted, seen among the dead letters
 }
 
 // plant publishes, past the proxies, one message that is no JSON, one event that breaks the contract, and a batch of two of
@@ -38,7 +44,7 @@ func (p *poison) plant(ctx context.Context) error {
 		return fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"type":%q,"source":%q,"time":"2026-01-01T00:00:00Z",`+
 			`"datacontenttype":"application/json","data":{"room":"poison","seq":0}}`, id, events.TypeMessageSent, events.SourceChatroom)
 	}
-	next := func() string { p.n++; return fmt.Sprintf("poison/%d", p.n) }
+	next := func() string { p.n++; return fmt.Sprint(poisonPrefix, p.n) }
 	letter := func(contentType, id string, body []byte, ids ...string) error {
 		err := p.publish(ctx, amqp.Publishing{
 			MessageId: id, ContentType: contentType, Type: events.TypeMessageSent, DeliveryMode: amqp.Persistent, Body: body,
@@ -107,8 +113,14 @@ func (p *poison) forget(context.Context) error {
 	return nil
 }
 
-// deadLetters returns the ids of the events among the dead letters, and those that must be there. Ids of which nobody can
-// know are left out of both.
+// look notes the dead letters that are about to be lost: a good message among them must not go unseen.
+func (p *poison) look(ctx context.Context) error {
+	_, _, err := p.deadLetters(ctx)
+	return err
+}
+
+// deadLetters returns the ids of the events among the dead letters, with those of good messages that were there once, and
+// those that must be there. Ids of which nobody can know are left out of both.
 func (p *poison) deadLetters(ctx context.Context) (found, planted []string, err error) {
 	if p.stack.broker == nil {
 		return nil, nil, nil // they are in the persister's file, see files
@@ -122,7 +134,9 @@ func (p *poison) deadLetters(ctx context.Context) (found, planted []string, err 
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	_, err = q.Scan(ctx, func(l events.DeadLetter) (bus.Verdict, bool) {
-		if _, unknown := p.maybe[l.ID]; !unknown {
+		if !strings.HasPrefix(l.ID, poisonPrefix) {
+			p.good[l.ID] = struct{}{}
+		} else if _, unknown := p.maybe[l.ID]; !unknown {
 			found = append(found, l.ID)
 		}
 		return bus.Keep, true
@@ -130,7 +144,7 @@ func (p *poison) deadLetters(ctx context.Context) (found, planted []string, err 
 	if err := errors.Join(err, q.Close()); err != nil {
 		return nil, nil, fmt.Errorf("read the dead letters: %w", err)
 	}
-	return found, slices.Clone(p.planted), nil
+	return slices.AppendSeq(found, maps.Keys(p.good)), slices.Clone(p.planted), nil
 }
 
 // missing tells which planted messages are not dead-lettered yet. One may be there twice.

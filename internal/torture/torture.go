@@ -128,7 +128,7 @@ func run(ctx context.Context, cfg Config, r *Report) error {
 	for i := range rooms {
 		rooms[i] = fmt.Sprintf("room-%d", i+1)
 	}
-	poison := &poison{stack: s, maybe: make(map[string]struct{})}
+	poison := &poison{stack: s, maybe: make(map[string]struct{}), good: make(map[string]struct{})}
 	f := &faults{stack: s, poison: poison, began: j.began, told: cfg.Fault}
 	crowd := newCrowd(cfg, s.doors, rooms, j)
 	sampler := newSampler(j, cfg.Tell, f.active)
