@@ -55,3 +55,15 @@ func (s *Server) ExitCode() int {
 	defer s.mu.Unlock()
 	return s.exitCode
 }
+
+// PIDs are the process ids of the programs that the server was started with, without what they started themselves. None
+// while it is down.
+func (s *Server) PIDs() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var pids []int
+	for _, p := range s.running {
+		pids = append(pids, p.cmd.Process.Pid)
+	}
+	return pids
+}
