@@ -24,6 +24,7 @@ type command struct {
 	name    string
 	args    string // its positional words, for the usage line
 	summary string // one line, lower case
+	hidden  bool   // not in the overview: only another command starts it
 	// setup declares the settings and returns what runs once they are read. It must not do anything else: help and the
 	// generated documents call it too.
 	setup func(s *config.Set) runFunc

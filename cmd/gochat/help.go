@@ -33,6 +33,9 @@ func writeOverview(w io.Writer) error {
 	b.WriteString("gochat: a chat room that never loses, duplicates or reorders a message that it accepted.\n\n" +
 		"Usage: gochat COMMAND [words] [flags]\n\n")
 	for _, c := range commands() {
+		if c.hidden {
+			continue
+		}
 		fmt.Fprintf(&b, "  %-10s %s\n", c.name, c.summary)
 	}
 	b.WriteString("  help       tells about a command: gochat help COMMAND\n\n" +

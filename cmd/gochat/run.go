@@ -63,7 +63,9 @@ func findCommand(name string) (command, error) {
 		if c.name == name {
 			return c, nil
 		}
-		names = append(names, c.name)
+		if !c.hidden {
+			names = append(names, c.name)
+		}
 	}
 	if near := config.Nearest(name, append(names, "help")); near != "" {
 		return command{}, usagef("no command %q; did you mean %s?", name, near)

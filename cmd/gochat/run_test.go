@@ -20,6 +20,9 @@ func TestHelpTellsOfEveryCommand(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range commands() {
+			if c.hidden {
+				continue
+			}
 			if !strings.Contains(out, "  "+c.name+" ") || !strings.Contains(out, c.summary) {
 				t.Errorf("%q: nothing of %s in\n%s", args, c.name, out)
 			}
