@@ -1,0 +1,84 @@
+//go:build unix
+
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/internal/bench/report"
+)
+
+// drain is a backlog, as an outage of the broker leaves one: accepted rows wait in the outbox until the chat room starts,
+// and are drained until all are announced stored. The time counts from the start of its process, which is part of the
+// figure: a backlog should be large enough that a second does not matter.
+type drain struct {
+	own *installation
+	Sizes
+	tell func(string)
+}
+
+// drainLimit bounds a round: a server that drains so slowly has another problem.
+const drainLimit = 15 * time.Minute
+
+func (d *drain) name() string { return Subject }
+
+func (d *drain) measure(ctx context.Context, _ time.Duration) (report.Measurement, error) {
+	var m report.Measurement
+	t := newTally(newRun())
+	d.tell(fmt.Sprintf("putting %d rows into the outbox", d.Rows))
+	each := max(1, d.Rows/d.Rooms)
+	room := func(i int) string { return fmt.Sprintf("drain-%s-%d", t.run, i) }
+	if err := d.own.stopChat(ctx); err != nil {
+		return m, err
+	}
+	if err := d.own.fillOutbox(ctx, room, d.Rooms, each, d.TextBytes); err != nil {
+		return m, err
+	}
+	s := d.own.server()
+	before := s.usage() // of the rest: the chat room is down
+	began := time.Now()
+	if err := d.own.startChat(ctx); err != nil {
+		return m, err
+	}
+	c, err := gather(ctx, s, t, "drain", d.Rooms, func(ctx context.Context, m *member, i int) error {
+		return m.join(ctx, room(i), int64(each))
+	})
+	if err != nil {
+		return m, err
+	}
+	defer c.close()
+	c.read()
+	rows := int64(each * d.Rooms)
+	var memory atomic.Int64
+	told, last := time.Now(), int64(0)
+	done, err := until(ctx, drainLimit, func() bool {
+		var n int64
+		for _, m := range c.members {
+			n += m.stored.Load()
+		}
+		if since := time.Since(told); since > 500*time.Millisecond {
+			d.tell(fmt.Sprintf("stored %d of %d · %.0f/s", n, rows, float64(n-last)/since.Seconds()))
+			told, last = time.Now(), n
+			memory.Store(max(memory.Load(), s.usage().rss))
+		}
+		return n >= rows
+	})
+	if err != nil {
+		return m, err
+	}
+	after := s.usage()
+	m.Seconds, m.Usage = time.Since(began).Seconds(), between(before, after)
+	m.Figures = []report.Figure{{Name: figureMessages, Unit: "/s", Value: float64(rows) / m.Seconds}}
+	if rss := max(memory.Load(), after.rss); rss > 0 {
+		m.Figures = append(m.Figures, report.Figure{Name: "server memory at most", Unit: "MiB", Value: float64(rss) / (1 << 20)})
+	}
+	m.Counts = map[string]int64{"rows": rows}
+	t.judge(&m, c.totals())
+	if !done {
+		m.Invalid = append(m.Invalid, fmt.Sprintf("%d rows were not stored within %s", rows, drainLimit))
+	}
+	return m, nil
+}

@@ -1,0 +1,80 @@
+package bench
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/internal/bench/report"
+)
+
+// saturated is the share of its half of the cores at which a side counts as busy to the limit.
+const saturated = 0.8
+
+// usage is what the sides have used up to a moment. A time of 0 means that it is not known.
+type usage struct {
+	at        time.Time
+	server    time.Duration // CPU time of the processes that serve the clients
+	side      time.Duration // of those and all that they stand on
+	generator time.Duration
+	machine   time.Duration // of all processes of this machine
+	rss       int64         // bytes, of the processes that serve the clients
+}
+
+// between is what was used from a to b, in cores and bytes.
+func between(a, b usage) report.Usage {
+	seconds := b.at.Sub(a.at).Seconds()
+	if seconds <= 0 {
+		return report.Usage{}
+	}
+	cores := func(from, to time.Duration) float64 { return max(0, (to-from).Seconds()/seconds) }
+	u := report.Usage{
+		ServerCPU: cores(a.server, b.server), SideCPU: cores(a.side, b.side), GeneratorCPU: cores(a.generator, b.generator), ServerRSS: b.rss,
+	}
+	if b.machine > 0 {
+		u.OthersCPU = max(0, cores(a.machine, b.machine)-u.SideCPU-u.GeneratorCPU)
+	}
+	return u
+}
+
+// disturbed is how many cores others may use before a note says so.
+const disturbed = 0.3
+
+// disturbance tells that the machine was not ours alone. Ratios within a round bear it, figures by themselves do not.
+func disturbance(u report.Usage) []string {
+	if u.OthersCPU < disturbed {
+		return nil
+	}
+	return []string{"other processes used cores of this machine meanwhile: compare ratios, not figures"}
+}
+
+// limitedBy tells why a saturating measurement says more about the generator than about the server; empty: it does not.
+// Where the server's CPU time is known both share the machine, and each has a fair half of its cores. The generator was
+// the limit where it used nearly all of its share while the server's side did not use nearly all of its own. Where the
+// server is elsewhere, all cores are the generator's.
+func limitedBy(u report.Usage, cores int, known bool) string {
+	share := float64(cores)
+	if known {
+		share /= 2
+		if u.SideCPU >= saturated*share {
+			return ""
+		}
+	}
+	if u.GeneratorCPU <= saturated*share {
+		return ""
+	}
+	text := fmt.Sprintf("the generator was the limit: it used %.2f of its %.1f cores", u.GeneratorCPU, share)
+	if known {
+		text += fmt.Sprintf(", the server's side only %.2f", u.SideCPU)
+	}
+	return text
+}
+
+// lateBy tells why latencies say more about the generator than about the server: it sent later than planned by more than
+// half of what was measured.
+func lateBy(late, latency time.Duration) string {
+	if late < time.Millisecond || late < latency/2 {
+		return ""
+	}
+	return fmt.Sprintf("the generator was late itself: 1%% of the messages were sent %s or more after their time, with a p99 of %s measured",
+		late.Round(100*time.Microsecond), latency.Round(100*time.Microsecond))
+}

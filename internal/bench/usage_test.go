@@ -1,0 +1,102 @@
+//go:build unix
+
+package bench
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rafaeldepontes/go-chat/internal/bench/report"
+)
+
+func TestWhereTheGeneratorIsTheLimit(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name            string
+		generator, side float64
+		cores           int
+		known, limited  bool
+	}{
+		{"both idle", 0.1, 0.1, 2, true, false},
+		{"the server is busy, the generator is not", 0.3, 1.6, 2, true, false},
+		{"both are busy: the server had its half", 0.95, 0.95, 2, true, false},
+		{"the generator is busy, the server is not", 0.95, 0.5, 2, true, true},
+		{"the same on more cores is little", 0.95, 0.5, 8, true, false},
+		{"the generator took more than its half", 1.5, 0.4, 2, true, true},
+		{"a server elsewhere, half of our cores", 1.0, 0, 2, false, false},
+		{"a server elsewhere, nearly all of our cores", 1.9, 0, 2, false, true},
+	} {
+		u := report.Usage{GeneratorCPU: tt.generator, SideCPU: tt.side}
+		if got := limitedBy(u, tt.cores, tt.known); (got != "") != tt.limited {
+			t.Errorf("%s: got %q", tt.name, got)
+		}
+	}
+}
+
+func TestWhereTheGeneratorIsLate(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		late, latency time.Duration
+		told          bool
+	}{
+		{100 * time.Microsecond, 150 * time.Microsecond, false}, // timers are no better
+		{2 * time.Millisecond, 50 * time.Millisecond, false},
+		{30 * time.Millisecond, 50 * time.Millisecond, true},
+	} {
+		if got := lateBy(tt.late, tt.latency); (got != "") != tt.told {
+			t.Errorf("late %s of %s: got %q", tt.late, tt.latency, got)
+		}
+	}
+}
+
+func TestUsageBetween(t *testing.T) {
+	t.Parallel()
+	at := time.Now()
+	a := usage{at: at, server: time.Second, side: 2 * time.Second, generator: time.Second, machine: 10 * time.Second, rss: 5}
+	b := usage{at: at.Add(2 * time.Second), server: 2 * time.Second, side: 4 * time.Second, generator: 1500 * time.Millisecond, machine: 13 * time.Second, rss: 7}
+	want := report.Usage{ServerCPU: 0.5, SideCPU: 1, GeneratorCPU: 0.25, OthersCPU: 0.25, ServerRSS: 7}
+	if got := between(a, b); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
+	if got := between(a, a); got != (report.Usage{}) {
+		t.Errorf("no time: got %+v", got)
+	}
+}
+
+func TestAimsAreJudged(t *testing.T) {
+	t.Parallel()
+	r := Report{}
+	for n, values := range [][2]float64{{10, 4}, {12, 4}, {30, 10}} {
+		for i, subject := range []string{Subject, Baseline} {
+			r.Rounds = append(r.Rounds, report.Round{Number: n + 1, Subject: subject, Measurement: report.Measurement{
+				Figures: []report.Figure{{Name: "x", Unit: "/s", Value: values[i]}},
+			}})
+		}
+	}
+	r.Summarise()
+	for _, tt := range []struct {
+		aim     aim
+		outcome string
+		ratio   string
+	}{
+		{aim{figure: "x", atLeast: 12}, report.Met, ""},
+		{aim{figure: "x", atLeast: 13}, report.NotMet, ""},
+		{aim{figure: "x", below: 12}, report.NotMet, ""},
+		{aim{figure: "x", subject: Baseline, atLeast: 3}, report.Met, "3.00 (2.50 to 3.00)"},
+		{aim{figure: "x", subject: Baseline, below: 3}, report.NotMet, "3.00 (2.50 to 3.00)"},
+		{aim{figure: "y", atLeast: 1}, report.NotRun, ""},
+	} {
+		if got := tt.aim.judge(r, false); got.Outcome != tt.outcome || got.Ratio != tt.ratio {
+			t.Errorf("%+v: got %+v", tt.aim, got)
+		}
+	}
+	if got := (aim{figure: "x", atLeast: 1}).judge(r, true); got.Outcome != report.NotRun || got.Measured != "12.0 /s" {
+		t.Errorf("smaller: got %+v", got)
+	}
+	r.Rounds[0].Invalid = []string{"the generator was the limit"}
+	r.Summarise()
+	if got := (aim{figure: "x", atLeast: 1}).judge(r, false); got.Outcome != report.Invalid || !strings.Contains(got.Why, "limit") {
+		t.Errorf("not valid: got %+v", got)
+	}
+}
