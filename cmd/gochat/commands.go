@@ -16,6 +16,7 @@ func commands() []command {
 		traceCommand(),
 		doctorCommand(),
 		tortureCommand(),
+		benchCommand(),
 		baselineCommand(),
 		gencertCommand(),
 		versionCommand(),
