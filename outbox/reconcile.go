@@ -19,6 +19,8 @@ var (
 const (
 	reconcileKeys  = 1000 // keys that are compared at once
 	reconcileEvery = 500 * time.Millisecond
+
+	publishedWithin = 5 * time.Second // for the last look, when the time is up
 )
 
 // Reconciliation compares what was appended with what is stored, once and for all keys, and publishes again what is
@@ -31,6 +33,8 @@ type Reconciliation struct {
 	Heads func(ctx context.Context, keys []string) (map[string]int64, error)
 	// Watermarks tells through which seq the keys are stored; it never goes back.
 	Watermarks func(ctx context.Context, keys []string) (map[string]int64, error)
+	History    History // what the watermarks do not tell; nil: it is not looked at
+	CountRows  int64   // the most stored rows that are counted for holes below the watermarks; 0: none, less: all
 	// Relay publishes what waits until ctx ends, as Owner. It is run when no other relay is present.
 	Relay  func(ctx context.Context) error
 	Wait   time.Duration    // how long what was found may take to be stored
@@ -44,10 +48,14 @@ type Reconciled struct {
 	Unstored    int   // of these, keys with rows that are not stored
 	Rows        int64 // that are not stored
 	Waiting     int64 // of these, rows that waited to be published
-	Republished int64 // of these, rows that were published before and are published again
+	Republished int64 // of these, rows that were published before and were made to wait again
+	Published   int64 // of these, rows that do not wait any more: published by now, or stored
 	Stored      int64 // of these, rows that are stored by now
+	Uncounted   int   // keys whose stored rows were not counted: a hole below their watermark would not be seen
 	Lost        []Span
+	Holes       []Span // below a watermark, so stored once, and gone: lost too
 	Beyond      []Span // stored, and never appended: the outbox was restored from an older copy, or somebody else publishes
+	Counted     int64  // stored rows that were counted, up to CountRows
 }
 
 // Head is the seq of a key's last row ever.
@@ -79,10 +87,13 @@ func (r Reconciliation) Run(ctx context.Context) (Reconciled, error) {
 		after = heads[len(heads)-1].Key
 	}
 	var err error
-	if !r.DryRun && len(gaps) > 0 {
+	if r.History != nil {
+		err = r.beyond(ctx, &out)
+	}
+	if err == nil && !r.DryRun && len(gaps) > 0 {
 		err = r.await(ctx, gaps, &out)
 	}
-	if len(out.Lost) > 0 {
+	if len(out.Lost)+len(out.Holes) > 0 {
 		err = errors.Join(ErrLost, err)
 	}
 	return out, err
@@ -118,7 +129,7 @@ func (r Reconciliation) compare(ctx context.Context, heads []Head, gaps map[stri
 		out.Keys++
 		mark := marks[h.Key]
 		// Rows that were appended since the head was read are not waited for, and what is stored may be ahead of it.
-		next, last := mark+1, int64(0)
+		next, last := mark+1, int64(0) // last: in the outbox
 		for _, s := range spans[h.Key] {
 			last = s.To
 			if s.To < next {
@@ -135,10 +146,8 @@ func (r Reconciliation) compare(ctx context.Context, heads []Head, gaps map[stri
 		if next <= h.Seq {
 			out.Lost = append(out.Lost, Span{Key: h.Key, From: next, To: h.Seq})
 		}
-		if last <= h.Seq && mark > h.Seq {
-			if err := r.beyond(ctx, h, mark, out); err != nil {
-				return err
-			}
+		if err := r.holes(ctx, h.Key, mark, out); err != nil {
+			return err
 		}
 		if own := spans[h.Key]; !r.DryRun && len(own) > 0 && own[0].From <= mark { // stored, and nobody heard of it
 			if _, err := r.Store.Remove(ctx, map[string]int64{h.Key: mark}); err != nil {
@@ -156,18 +165,6 @@ func (r Reconciliation) compare(ctx context.Context, heads []Head, gaps map[stri
 		if err := r.again(ctx, h.Key, mark, out); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// beyond looks at a key's head again: it may have moved before the watermark was read.
-func (r Reconciliation) beyond(ctx context.Context, h Head, mark int64, out *Reconciled) error {
-	now, err := r.Heads(ctx, []string{h.Key})
-	if err != nil {
-		return err
-	}
-	if now[h.Key] < mark {
-		out.Beyond = append(out.Beyond, Span{Key: h.Key, From: now[h.Key] + 1, To: mark})
 	}
 	return nil
 }
@@ -194,6 +191,7 @@ func (r Reconciliation) await(ctx context.Context, gaps map[string]gap, out *Rec
 				err = errors.Join(err, rerr)
 			}
 		}
+		err = errors.Join(err, r.published(context.WithoutCancel(ctx), gaps, out))
 	}()
 	for {
 		if relaying == nil {
@@ -247,5 +245,26 @@ func (r Reconciliation) look(ctx context.Context, gaps map[string]gap, out *Reco
 			return err
 		}
 	}
+	return nil
+}
+
+// published counts what does not wait any more. Rows that were appended since may hide as many that still wait.
+func (r Reconciliation) published(ctx context.Context, gaps map[string]gap, out *Reconciled) error {
+	ctx, cancel := context.WithTimeout(ctx, publishedWithin)
+	defer cancel()
+	waiting := int64(0)
+	for keys := range slices.Chunk(slices.Sorted(maps.Keys(gaps)), reconcileKeys) {
+		spans, err := r.Store.Spans(ctx, keys)
+		if err != nil {
+			return err
+		}
+		for _, s := range spans {
+			from, to := max(s.From, gaps[s.Key].mark+1), min(s.To, gaps[s.Key].to)
+			if to >= from {
+				waiting += min(to-from+1, s.To-s.From+1-s.Published)
+			}
+		}
+	}
+	out.Published = out.Rows - waiting
 	return nil
 }

@@ -124,36 +124,9 @@ func (p *Postgres) AdvanceWatermarks(ctx context.Context, rooms []string) (map[s
 // step moves the marks of the rooms (sorted, without repetition) by one bounded statement, and returns those rooms that
 // may go further. marks holds what is known of them, and takes what is found.
 func (p *Postgres) step(ctx context.Context, rooms []string, marks map[string]int64) (more []string, err error) {
-	step := stepFor(len(rooms))
-	known := make([]int64, len(rooms))
-	for i, room := range rooms {
-		known[i] = marks[room]
-	}
-	query := advanceSQL
-	if mutant.MarkOverHoles {
-		query = advanceOverHolesSQL
-	}
-	rows, err := p.pool.Query(ctx, query, rooms, known, step)
-	if err != nil {
-		return nil, fmt.Errorf("find the watermarks of %d rooms: %w", len(rooms), err)
-	}
-	advanced := map[string]int64{}
-	var room string
-	var mark, count int64
-	if _, err := pgx.ForEachRow(rows, []any{&room, &mark, &count}, func() error {
-		marks[room] = mark + count
-		if count > 0 {
-			advanced[room] = mark + count
-		}
-		if count == step {
-			more = append(more, room)
-		}
-		return nil
-	}); err != nil {
-		return nil, fmt.Errorf("find the watermarks of %d rooms: %w", len(rooms), err)
-	}
-	if len(advanced) == 0 {
-		return nil, nil
+	advanced, more, err := p.find(ctx, rooms, marks)
+	if err != nil || len(advanced) == 0 {
+		return nil, err
 	}
 	names := make([]string, 0, len(advanced))
 	seqs := make([]int64, 0, len(advanced))
@@ -169,8 +142,42 @@ func (p *Postgres) step(ctx context.Context, rooms []string, marks map[string]in
 	if err := p.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("raise the watermarks of %d rooms: %w", len(names), err)
 	}
-	slices.Sort(more)
 	return more, nil
+}
+
+// find is step without a change: advanced are the rooms whose marks in the database are lower than what it found, and more
+// those that may go further.
+func (p *Postgres) find(ctx context.Context, rooms []string, marks map[string]int64) (advanced map[string]int64, more []string, err error) {
+	step := stepFor(len(rooms))
+	known := make([]int64, len(rooms))
+	for i, room := range rooms {
+		known[i] = marks[room]
+	}
+	query := advanceSQL
+	if mutant.MarkOverHoles {
+		query = advanceOverHolesSQL
+	}
+	rows, err := p.pool.Query(ctx, query, rooms, known, step)
+	if err != nil {
+		return nil, nil, fmt.Errorf("find the watermarks of %d rooms: %w", len(rooms), err)
+	}
+	advanced = map[string]int64{}
+	var room string
+	var mark, count int64
+	if _, err := pgx.ForEachRow(rows, []any{&room, &mark, &count}, func() error {
+		marks[room] = mark + count
+		if count > 0 {
+			advanced[room] = mark + count
+		}
+		if count == step {
+			more = append(more, room)
+		}
+		return nil
+	}); err != nil {
+		return nil, nil, fmt.Errorf("find the watermarks of %d rooms: %w", len(rooms), err)
+	}
+	slices.Sort(more)
+	return advanced, more, nil
 }
 
 // stepFor divides the rows that one statement may look at among the rooms.

@@ -27,7 +27,24 @@ type Rows interface {
 	Row(ctx context.Context, room string, seq int64) (Row, error)
 	// Mark reads the room's watermark as it stands, without moving it; 0: none.
 	Mark(ctx context.Context, room string) (int64, error)
+	// Marks returns what AdvanceWatermarks would, and moves nothing.
+	Marks(ctx context.Context, rooms []string) (map[string]int64, error)
+	// Rooms returns up to limit rooms above after that have a row, in the order of their names.
+	Rooms(ctx context.Context, after string, limit int) ([]RoomRows, error)
+	// Count counts a room's rows up to a seq. It reads all of them in the index.
+	Count(ctx context.Context, room string, upto int64) (int64, error)
+	// Runs returns the first limit unbroken runs of a room's rows, after < seq <= upto, ascending. It reads all of them.
+	Runs(ctx context.Context, room string, after, upto int64, limit int) ([]Run, error)
 }
+
+// RoomRows is a room with the seq of its highest row.
+type RoomRows struct {
+	Room string
+	Last int64
+}
+
+// Run is an unbroken run of rows, From to To.
+type Run struct{ From, To int64 }
 
 const rowSQL = `
 SELECT m.id, m.sender, m.sent_at, m.stored_at,

@@ -173,15 +173,21 @@ func (s *SQLite) AdvanceWatermarks(ctx context.Context, rooms []string) (map[str
 
 // step looks at no more than advanceRows rows above the mark, and moves it up to the first hole among them.
 func (s *SQLite) step(ctx context.Context, room string, mark int64) (next int64, more bool, err error) {
+	next, more, err = s.find(ctx, room, mark)
+	if err != nil || next == mark {
+		return next, false, err
+	}
+	if _, err := s.writer.ExecContext(ctx, sqliteRaiseSQL, room, next); err != nil {
+		return 0, false, fmt.Errorf("raise the watermark of %s: %w", room, err)
+	}
+	return next, more, nil
+}
+
+// find is step without a change.
+func (s *SQLite) find(ctx context.Context, room string, mark int64) (next int64, more bool, err error) {
 	var count int64
 	if err := s.reader.QueryRowContext(ctx, sqliteAdvanceSQL, room, mark, advanceRows).Scan(&count); err != nil {
 		return 0, false, fmt.Errorf("find the watermark of %s: %w", room, err)
-	}
-	if count == 0 {
-		return mark, false, nil
-	}
-	if _, err := s.writer.ExecContext(ctx, sqliteRaiseSQL, room, mark+count); err != nil {
-		return 0, false, fmt.Errorf("raise the watermark of %s: %w", room, err)
 	}
 	return mark + count, count == advanceRows, nil
 }

@@ -179,7 +179,51 @@ func TestReconcileNamesWhatIsLost(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
 	}
-	if exitCode(err) != 1 || !strings.Contains(err.Error(), outbox.ErrLost.Error()) {
+	if want := `reconcile: 3 accepted events missing: restore the databases from a backup, see "Backups" in docs/operations.md`; exitCode(err) != 1 || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+	// With what waits as well, and no broker: still one line, and nothing is said to be published that was not.
+	in.flags = append(in.flags, "--rabbitmq-url", "amqp://ann:secret@127.0.0.1:1/")
+	for _, waited := range []string{"0 waited", "7 waited"} {
+		out, _, err = in.reconcile("--wait", "1s")
+		if exitCode(err) != 1 || strings.Contains(err.Error(), "\n") ||
+			!strings.Contains(err.Error(), "operations.md; not everything is stored: 0 of 7 rows after 1s; ") {
+			t.Errorf("got %q", err)
+		}
+		if !strings.Contains(out, waited) || !strings.Contains(out, "published again 0, stored 0 of 7") {
+			t.Errorf("no %q, or a wrong count, in\n%s", waited, out)
+		}
+	}
+}
+
+// A watermark never goes back, so what is gone below it is seen only by counting; a room that the chat room never had is
+// seen only in the history.
+func TestReconcileSeesHolesAndForeignRooms(t *testing.T) {
+	t.Parallel()
+	in := newInstallation(t)
+	in.declare()
+	for _, sql := range []string{
+		`INSERT INTO chatroom.rooms (room, head) VALUES ('ops', 9), ('low', 3)`,
+		`INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
+		 SELECT r, s, 'message', 'x', 'ann', '', now() FROM (SELECT 'ops' AS r, generate_series(1, 9) AS s
+		 UNION ALL SELECT 'low', generate_series(1, 3) UNION ALL VALUES ('ghost', 7), ('b ad', 3), ('low', 6)) m`,
+		`INSERT INTO persister.watermarks VALUES ('ops', 9)`,
+		`DELETE FROM persister.messages WHERE room = 'ops' AND seq IN (1, 5, 6, 9)`,
+	} {
+		if _, err := in.pool.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	out, _, err := in.reconcile()
+	for _, want := range []string{
+		"2 rooms compared, 12 stored events counted\n", "ops #1: accepted, stored once, and gone", "ops #5 to #6: accepted, stored once", "ops #9: accepted, stored once",
+		"ghost #7: stored and never accepted here", "b ad #3: stored and never", "low #6: stored and never",
+	} {
+		if !strings.Contains(out, want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if exitCode(err) != 1 || !strings.Contains(err.Error(), "4 accepted events missing") || strings.Contains(out, "everything") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -231,5 +275,8 @@ func TestReconcileAFolder(t *testing.T) {
 	defer lock.Close()
 	if _, _, err := call(t, nil, "reconcile", "--data", dir); err == nil || !strings.Contains(err.Error(), "in use by another gochat") {
 		t.Errorf("folder in use: got %v", err)
+	}
+	if out, _, err := call(t, nil, "reconcile", "--data", dir, "--dry-run"); err != nil || !strings.Contains(out, "everything that was accepted is stored") {
+		t.Errorf("only to compare, beside the owner: got %q, %v", out, err)
 	}
 }
