@@ -46,13 +46,13 @@ func New(c Config) *Examination {
 	if c.Data != "" {
 		files := e.addFiles(c)
 		e.add(sectionMessages, "dead letters", files.deadLetters, files.persister)
-		e.addOutbox(files.outbox, files.chatroom, files.owned)
+		e.addOutbox(files.outbox, files.chatroom, files.persister, files.owned)
 		e.addServices(c, files.outbox, files.chatroom, files.owned)
 	} else {
 		base := e.addDatabase(c)
 		b := e.addBroker(c)
 		e.addDeadLetters(b)
-		e.addOutbox(base.outbox, base.chatroom)
+		e.addOutbox(base.outbox, base.chatroom, base.stored)
 		e.addServices(c, base.outbox, base.chatroom)
 	}
 	e.addMachine(c)

@@ -10,9 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/internal/compare"
 	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/outbox"
+	"github.com/rafaeldepontes/go-chat/persister"
 )
 
 // database is the PostgreSQL side of an examination. pool is set when reachable has come to OK.
@@ -20,6 +23,7 @@ type database struct {
 	url      string
 	pool     *pgxpool.Pool
 	chatroom *check // its schema
+	stored   *check // the persister's schema
 	outbox   *outboxView
 }
 
@@ -41,7 +45,7 @@ func (e *Examination) addDatabase(c Config) *database {
 	e.add(sectionDatabase, "full_page_writes", d.setting("full_page_writes", "a power cut can leave half-written pages"), reachable)
 	e.add(sectionDatabase, "synchronous_commit", d.synchronousCommit, reachable)
 	d.chatroom = e.add(sectionDatabase, "schema chatroom", d.schema(migrations.Chatroom), reachable)
-	e.add(sectionDatabase, "schema persister", d.schema(migrations.Persister), reachable)
+	d.stored = e.add(sectionDatabase, "schema persister", d.schema(migrations.Persister), reachable)
 	e.add(sectionDatabase, "clock", d.clock, reachable)
 	e.add(sectionDatabase, "size", d.size, reachable)
 	return d
@@ -56,6 +60,7 @@ func (d *database) reachable(ctx context.Context) outcome {
 	}
 	d.pool, d.outbox.store = pool, outbox.Postgres{Pool: pool}
 	d.outbox.facts = postgresFacts{pool}
+	d.outbox.whole = compare.Reconciliation(store.NewPostgres(pool), outbox.Postgres{Pool: pool}, persister.NewPostgres(pool))
 	c := pool.Config().ConnConfig
 	return ok("database %s as %s, %s", c.Database, c.User, took(start))
 }

@@ -24,7 +24,7 @@ func lookAtDatabase(t *testing.T, databaseURL string) map[string]Report {
 	t.Helper()
 	e := &Examination{within: checkWithin}
 	d := e.addDatabase(Config{DatabaseURL: databaseURL})
-	e.addOutbox(d.outbox, d.chatroom)
+	e.addOutbox(d.outbox, d.chatroom, d.stored)
 	all := found(t, e)
 	for _, r := range all {
 		if strings.Contains(r.Detail+r.Remedy, "geheim") {
@@ -58,7 +58,7 @@ func TestAHealthyDatabase(t *testing.T) {
 	for name, detail := range map[string]string{
 		"database version": "PostgreSQL ", "database clock": "agree", "database size": "iB",
 		"database schema chatroom": "version 3 (unchanged)", "database schema persister": "version 3 (dead_letters)",
-		"messages outbox": "nothing waits", "messages storage lag": "everything", "messages relay leases": "all 8 shards are relayed: room-0 4, room-1 4",
+		"messages outbox": "nothing waits", "messages storage lag": "nothing waits to be stored", "messages nothing missing": "0 rooms compared, and every stored row counted", "messages relay leases": "all 8 shards are relayed: room-0 4, room-1 4",
 	} {
 		want(t, all, name, OK, detail, "")
 	}
@@ -77,6 +77,45 @@ func TestMessagesThatWait(t *testing.T) {
 	want(t, all, "messages relay leases", Fail, "no chat room relays", "gochat chatroom")
 	exec(t, databaseURL, `INSERT INTO chatroom.outbox_leases (shard, owner, expires_at) VALUES (3, 'live', now() + interval '1 minute')`)
 	want(t, lookAtDatabase(t, databaseURL), "messages relay leases", Warn, "1 of 8 shards are relayed: live 1", "look again")
+}
+
+// What was stored and is gone leaves nothing in the outbox: only the heads know of it.
+func TestMessagesThatAreMissing(t *testing.T) {
+	t.Parallel()
+	const name = "messages nothing missing"
+	_, databaseURL := dbtest.Postgres(t)
+	stored := func(room string, from, to int) string {
+		return fmt.Sprintf(`INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
+			SELECT '%s', s, 'message', 'x'||s, 'ann', '', now() FROM generate_series(%d, %d) s`, room, from, to)
+	}
+	exec(t, databaseURL, `INSERT INTO chatroom.rooms (room, head) VALUES ('ops', 10)`, stored("ops", 1, 8),
+		`INSERT INTO chatroom.outbox (shard, key, seq, payload) VALUES (1, 'ops', 9, '{}'), (1, 'ops', 10, '{}')`)
+	want(t, lookAtDatabase(t, databaseURL), name, OK, "1 room compared", "")
+	if n := number(t, databaseURL, `SELECT count(*) FROM persister.watermarks`); n != 0 {
+		t.Errorf("looking moved %d watermarks", n)
+	}
+	exec(t, databaseURL, `INSERT INTO persister.watermarks VALUES ('ops', 8)`, `DELETE FROM persister.messages WHERE seq = 3`)
+	want(t, lookAtDatabase(t, databaseURL), name, Fail, "neither in the outbox nor stored: 1 event, ops #3", "from a backup")
+	exec(t, databaseURL, `TRUNCATE persister.messages, persister.watermarks`)
+	all := lookAtDatabase(t, databaseURL)
+	want(t, all, name, Fail, "neither in the outbox nor stored: 8 events, ops #1 to #8", "from a backup")
+	want(t, all, "messages storage lag", OK, "2 messages wait", "")
+	exec(t, databaseURL, stored("ops", 1, 8), stored("ghost", 7, 7))
+	want(t, lookAtDatabase(t, databaseURL), name, Fail, "never accepted here: 1 event, ghost #7", "Who may publish")
+}
+
+func number(t *testing.T, databaseURL, query string) (n int) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(ctx)
+	if err := conn.QueryRow(ctx, query).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }
 
 func TestASchemaOfAnotherVersion(t *testing.T) {

@@ -7,9 +7,12 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/internal/compare"
 	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/outbox"
+	"github.com/rafaeldepontes/go-chat/persister"
 )
 
 // folder is the data folder of gochat up. The views are set when open has come to OK.
@@ -52,11 +55,20 @@ func (e *Examination) addFiles(c Config) *folder {
 func (f *folder) file(s migrations.Service) string { return filepath.Join(f.dir, string(s)+".db") }
 
 func (f *folder) open(ctx context.Context) outcome {
-	const remedy = "name the folder of gochat up with --data; gochat up makes a new one"
+	var missing []string
 	for _, s := range dataFiles {
 		if info, err := os.Stat(f.file(s)); err != nil || !info.Mode().IsRegular() {
-			return fail(remedy, "%s is not there", f.file(s))
+			missing = append(missing, f.file(s))
 		}
+	}
+	switch len(missing) {
+	case 0:
+	case len(dataFiles):
+		return fail("name the folder of gochat up with --data; gochat up makes a new one", "%s is not there", missing[0])
+	default: // up makes both before it accepts anything
+		return fail("stop gochat up, and restore both files from one backup: a new one would be empty", "%s is not there", missing[0])
+	}
+	for _, s := range dataFiles {
 		view, err := db.ViewSQLite(ctx, f.file(s))
 		if err != nil {
 			return fail("is it a file of gochat up, and may this user read it?", "%s", oneLine(err.Error()))
@@ -65,6 +77,11 @@ func (f *folder) open(ctx context.Context) outcome {
 	}
 	view := f.views[migrations.Chatroom]
 	f.outbox.store, f.outbox.facts = outbox.SQLite{DB: view}, sqliteFacts{view}
+	f.outbox.whole = compare.Reconciliation(store.NewSQLite(&db.SQLite{Reader: view}), outbox.SQLite{Read: view},
+		persister.NewSQLite(nil, f.views[migrations.Persister]))
+	if _, owned, err := db.DirOwner(f.dir); err == nil { // owner tells of an error
+		f.outbox.stopped = !owned
+	}
 	return ok("%s, %s", filepath.Base(f.file(dataFiles[0])), filepath.Base(f.file(dataFiles[1])))
 }
 

@@ -26,6 +26,9 @@ const (
 type outboxView struct {
 	store outbox.Store
 	facts facts
+	whole outbox.Reconciliation // compares what was accepted with what is stored
+
+	stopped bool // nobody works on a data folder, so what waits goes on waiting
 }
 
 // facts are what the outbox's own interface does not tell.
@@ -43,11 +46,12 @@ type lease struct {
 	shards int
 }
 
-// addOutbox adds what waits. needs come to OK when the chat room's schema can be read.
-func (e *Examination) addOutbox(v *outboxView, needs ...*check) {
-	e.add(sectionMessages, "outbox", v.outbox, needs...)
-	e.add(sectionMessages, "storage lag", v.lag, needs...)
-	e.add(sectionMessages, "relay leases", v.relays, needs...)
+// addOutbox adds what waits. The schemas come to OK when they can be read, running when somebody should be at work.
+func (e *Examination) addOutbox(v *outboxView, chatroom, persister *check, running ...*check) {
+	e.add(sectionMessages, "outbox", v.outbox, chatroom)
+	e.add(sectionMessages, "storage lag", v.lag, chatroom)
+	e.add(sectionMessages, "nothing missing", v.nothingMissing, chatroom, persister)
+	e.add(sectionMessages, "relay leases", v.relays, append(running, chatroom)...)
 }
 
 func (v *outboxView) outbox(ctx context.Context) outcome {
@@ -58,7 +62,7 @@ func (v *outboxView) outbox(ctx context.Context) outcome {
 	if s.Unpublished == 0 {
 		return ok("nothing waits to be published")
 	}
-	return waiting(s.Unpublished, s.Oldest, "to be published", "a chat room relays them: is one running, and /readyz of its admin listener ready?")
+	return v.waiting(s.Unpublished, s.Oldest, "to be published", "a chat room relays them: is one running, and /readyz of its admin listener ready?")
 }
 
 func (v *outboxView) lag(ctx context.Context) outcome {
@@ -67,14 +71,73 @@ func (v *outboxView) lag(ctx context.Context) outcome {
 		return failErr(err, "")
 	}
 	if s.Unstored == 0 {
-		return ok("everything accepted is stored")
+		return ok("nothing waits to be stored")
 	}
 	age, err := v.facts.oldest(ctx)
 	if err != nil {
 		return failErr(err, "")
 	}
-	return waiting(s.Unstored, age, "to be stored",
+	return v.waiting(s.Unstored, age, "to be stored",
 		"a persister stores them: is one running, and /readyz of its admin listener ready? what it refused is among the dead letters")
+}
+
+// compareWithin leaves the rest of a check's time for saying what was found by then.
+const compareWithin = checkWithin - time.Second
+
+// nothingMissing sees that all that was accepted is in the outbox or stored. In a large installation it does not come to
+// the end, and says so.
+func (v *outboxView) nothingMissing(ctx context.Context) outcome {
+	bounded, cancel := context.WithTimeout(ctx, compareWithin)
+	defer cancel()
+	found, err := v.whole.Run(bounded)
+	missing, foreign := slices.Concat(found.Lost, found.Holes), found.Beyond
+	switch rooms := plural(int64(found.Keys), "room"); {
+	case len(missing) > 0:
+		return fail("restore the database of the persister from a backup, see \"Backups\" in docs/operations.md; gochat reconcile --dry-run names all that is missing",
+			"accepted, and neither in the outbox nor stored: %s", firstSpans(missing))
+	case len(foreign) > 0:
+		return fail("was the database restored from an older copy, or does somebody else publish? see \"Who may publish\" in docs/operations.md",
+			"stored, and never accepted here: %s", firstSpans(foreign))
+	case err != nil && bounded.Err() != nil && ctx.Err() == nil:
+		return warn("gochat reconcile --dry-run compares all", "only %s compared in the time of a check, where nothing is missing", rooms)
+	case err != nil:
+		return failErr(err, "")
+	case found.Uncounted > 0:
+		return ok("%s compared; the stored rows of %d were too many to count for holes: gochat reconcile --dry-run --deep does", rooms, found.Uncounted)
+	default:
+		return ok("%s compared, and every stored row counted", rooms)
+	}
+}
+
+// firstSpans names the first of the spans.
+func firstSpans(spans []outbox.Span) string {
+	const most = 3
+	var sum int64
+	var names []string
+	for i, s := range spans {
+		sum += s.To - s.From + 1
+		switch {
+		case i >= most:
+		case s.From == s.To:
+			names = append(names, fmt.Sprintf("%s #%d", oneLine(s.Key), s.From))
+		default:
+			names = append(names, fmt.Sprintf("%s #%d to #%d", oneLine(s.Key), s.From, s.To))
+		}
+	}
+	text := fmt.Sprintf("%s, %s", plural(sum, "event"), strings.Join(names, ", "))
+	if len(spans) > most {
+		text += " and more"
+	}
+	return text
+}
+
+// waiting is that of the package, but that nobody has the files is no fault.
+func (v *outboxView) waiting(n int64, age time.Duration, what, remedy string) outcome {
+	got := waiting(n, age, what, remedy)
+	if v.stopped {
+		return warn("start gochat up: it goes on with them", "%s", got.detail)
+	}
+	return got
 }
 
 // waiting judges n messages of which the oldest has the age.
