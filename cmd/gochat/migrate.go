@@ -52,7 +52,10 @@ func migrateSQLite(ctx context.Context, std stdio, dir string, work func(context
 	if err != nil {
 		return err
 	}
-	var failed error
+	failed := keepHistory(ctx, dir)
+	if failed != nil {
+		return errors.Join(failed, lock.Close())
+	}
 	for _, service := range []migrations.Service{migrations.Chatroom, migrations.Persister} {
 		failed = migrateFile(ctx, std, filepath.Join(dir, string(service)+".db"), service, work)
 		if failed != nil {

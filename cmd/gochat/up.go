@@ -86,6 +86,9 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 		return err
 	}
 	defer func() { _ = lock.Close() }() // it ends with the process in any case
+	if err := keepHistory(ctx, cfg.data); err != nil {
+		return err
+	}
 	lis, err := cfg.listen.listen(ctx)
 	if err != nil {
 		return err
