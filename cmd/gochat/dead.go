@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/rafaeldepontes/go-chat/chatroom/store"
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/internal/config"
@@ -56,19 +58,19 @@ func deadCommand() command {
 	return command{
 		name: "dead", args: "list|show|replay|drop [KEY…]", summary: "lists, shows, replays or drops events that could not be stored; without --yes nothing changes",
 		setup: func(s *config.Set) runFunc {
-			broker, ca := declareBroker(s), declareCA(s)
+			broker, ca, database := declareBroker(s), declareCA(s), declareDatabase(s)
 			data := s.String("data", "", "folder of gochat up, in the place of RabbitMQ; replay and drop need it stopped", config.FlagOnly(), config.Value("DIR"))
 			room := s.String("room", "", "only events of the room", config.FlagOnly(), config.Value("ROOM"))
 			reason := s.String("reason", "", "only letters whose reason has the text in it", config.FlagOnly())
 			id := s.String("id", "", "only the message with the id, as its sender named it", config.FlagOnly(), config.Value("ID"))
-			event := s.String("event", "", "only the event, such as ops/44", config.FlagOnly(), config.Value("ROOM/SEQ"))
+			event := s.String("event", "", "only the event, such as ops/44", config.FlagOnly(), config.Value("ROOM/SEQ"), config.Check(config.Optional(eventName)))
 			after := s.String("after", "", "only letters first seen at the time or later: 2026-01-02, 2026-01-02T15:04:05Z, or 2h for two hours ago",
 				config.FlagOnly(), config.Value("TIME"), config.Check(config.Optional(pointInTime)))
 			before := s.String("before", "", "only letters first seen before the time", config.FlagOnly(), config.Value("TIME"), config.Check(config.Optional(pointInTime)))
 			limit := s.Int("limit", 0, "the most letters that are taken, the oldest first (default 0: all)", config.FlagOnly(), config.Check(config.AtLeast(0)))
 			asJSON := s.Bool("json", false, "prints an object a line", config.FlagOnly())
 			yes := s.Bool("yes", false, "does it: without it replay and drop only tell what they would do", config.FlagOnly())
-			all := s.Bool("all", false, "drop everything, where nothing else chooses", config.FlagOnly())
+			all := s.Bool("all", false, "drop everything that is chosen, also the only copy of an accepted message", config.FlagOnly())
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) == 0 {
 					return usagef("dead takes a word: list, show, replay or drop")
@@ -87,15 +89,27 @@ func deadCommand() command {
 				if verdict == bus.Drop && !q.chooses() && !*all {
 					return usagef("dead drop: which letters? name keys or a filter, or say --all")
 				}
-				w := &deadWork{std: std, verb: args[0], verdict: verdict, query: q, json: *asJSON, yes: *yes, began: now}
+				w := &deadWork{std: std, verb: args[0], verdict: verdict, query: q, json: *asJSON, yes: *yes, all: *all, began: now}
 				queue, err := openDead(ctx, *data, verdict == bus.Keep || !*yes, broker(), ca)
 				if err != nil {
 					return err
 				}
-				return errors.Join(w.run(ctx, queue), queue.Close())
+				w.copies = &copies{open: func(ctx context.Context) (store.Inspector, func() error, error) {
+					return openAccepted(ctx, *data, database())
+				}}
+				return errors.Join(w.run(ctx, queue), w.copies.close(), queue.Close())
 			}
 		},
 	}
+}
+
+// eventName accepts what names an event, such as ops/44.
+func eventName(text string) error {
+	room, seq, _ := strings.Cut(text, "/")
+	if n, err := strconv.ParseInt(seq, 10, 64); err != nil || n < 1 || room == "" {
+		return fmt.Errorf("%q is no event, such as ops/44", text)
+	}
+	return nil
 }
 
 // pointInTime accepts what parsePoint reads.

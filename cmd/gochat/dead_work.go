@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -25,9 +26,14 @@ type deadWork struct {
 	query   deadQuery
 	json    bool
 	yes     bool
+	all     bool
+	copies  *copies // what must not be dropped by the way
 	began   time.Time
 
 	seen, chosen, hopeless int
+	precious               int       // not dropped: the only copies of accepted messages, perhaps
+	found                  []string  // keys of what was chosen
+	stopped                bool      // nothing more was looked at
 	told                   time.Time // of the last progress
 	failed                 error     // of writing
 }
@@ -35,16 +41,33 @@ type deadWork struct {
 // run tells of the chosen letters, one by one as they come, and does what was asked for.
 func (w *deadWork) run(ctx context.Context, queue deadQueue) error {
 	w.told = w.began
-	done, err := queue.Scan(ctx, w.visit)
+	done, err := queue.Scan(ctx, func(l events.DeadLetter) (bus.Verdict, bool) { return w.visit(ctx, l) })
 	if err == nil {
 		err = w.failed
 	}
 	// What was done is told also where the rest failed.
 	w.summary(done, err)
+	if err == nil && !w.stopped {
+		err = w.unknownKeys()
+	}
 	return err
 }
 
-func (w *deadWork) visit(l events.DeadLetter) (v bus.Verdict, more bool) {
+// unknownKeys is an error where a letter was named that is not there.
+func (w *deadWork) unknownKeys() error {
+	var unknown []string
+	for _, key := range w.query.keys {
+		if !slices.Contains(w.found, key) {
+			unknown = append(unknown, clean(key))
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	return fmt.Errorf("dead %s: no letter %s that fits; gochat dead list tells the keys", w.verb, strings.Join(unknown, ", "))
+}
+
+func (w *deadWork) visit(ctx context.Context, l events.DeadLetter) (v bus.Verdict, more bool) {
 	w.seen++
 	if time.Since(w.told) > progressEvery {
 		w.told = time.Now()
@@ -55,13 +78,22 @@ func (w *deadWork) visit(l events.DeadLetter) (v bus.Verdict, more bool) {
 		return bus.Keep, true
 	}
 	w.chosen++
+	w.found = append(w.found, l.Key)
 	more = w.query.limit == 0 || w.chosen < w.query.limit
+	w.stopped = !more
 	would := w.verdict
 	if would == bus.Replay && bad != nil {
 		would = bus.Keep
 		w.hopeless++
 	}
-	if w.failed = w.tell(l, evs, bad, would); w.failed != nil {
+	note := w.replayNote(l)
+	if would == bus.Drop {
+		if note = w.copies.warning(ctx, l, evs); note != "" && !w.all && !w.query.named(l) {
+			would = bus.Keep
+			w.precious++
+		}
+	}
+	if w.failed = w.tell(l, evs, bad, would, note); w.failed != nil {
 		return bus.Keep, false
 	}
 	if !w.yes {
@@ -70,10 +102,12 @@ func (w *deadWork) visit(l events.DeadLetter) (v bus.Verdict, more bool) {
 	return would, more
 }
 
-// tell prints a letter. A replay or a drop that is really done prints only what it cannot do.
-func (w *deadWork) tell(l events.DeadLetter, evs []events.MessageSent, bad error, would bus.Verdict) error {
+// tell prints a letter. A replay or a drop that is really done prints only what it cannot do, and what is worth a warning.
+func (w *deadWork) tell(l events.DeadLetter, evs []events.MessageSent, bad error, would bus.Verdict, note string) error {
 	if w.json {
-		b, err := json.Marshal(w.object(l, evs, bad, would))
+		o := w.object(l, evs, bad, would)
+		o.Warning = note
+		b, err := json.Marshal(o)
 		if err == nil {
 			_, err = w.std.out.Write(append(b, '\n'))
 		}
@@ -84,29 +118,38 @@ func (w *deadWork) tell(l events.DeadLetter, evs []events.MessageSent, bad error
 	case w.verb == "show":
 		showLetter(&b, l, evs, bad)
 	case w.verdict == bus.Replay && would == bus.Keep:
-		fmt.Fprintf(&b, "stays   %s: it would come back: %s\n", letterLine(l, evs), clean(bad.Error()))
-	case w.yes:
+		why := ""
+		if text := clean(bad.Error()); !strings.Contains(clean(l.Reason), text) {
+			why = ": " + text
+		}
+		fmt.Fprintf(&b, "stays   %s (it would come back%s)\n", letterLine(l, evs), why)
+	case w.verdict == bus.Drop && would == bus.Keep:
+		fmt.Fprintf(&b, "stays   %s (%s)\n", letterLine(l, evs), note)
+	case w.yes && (note == "" || w.verdict == bus.Replay):
 		return nil
 	case w.verdict == bus.Keep:
 		fmt.Fprintln(&b, letterLine(l, evs))
 	default:
-		fmt.Fprintf(&b, "%-7s %s%s\n", w.verb, letterLine(l, evs), w.warning(l))
+		if note != "" {
+			note = " (" + note + ")"
+		}
+		fmt.Fprintf(&b, "%-7s %s%s\n", w.verb, letterLine(l, evs), note)
 	}
 	_, err := w.std.out.Write([]byte(b.String()))
 	return err
 }
 
-// warning says what will probably become of a replayed event.
-func (w *deadWork) warning(l events.DeadLetter) string {
+// replayNote says what will probably become of a replayed event.
+func (w *deadWork) replayNote(l events.DeadLetter) string {
 	if w.verdict == bus.Replay && strings.Contains(l.Reason, persister.ErrConflict.Error()) {
-		return " (comes back, unless the stored event has been mended)"
+		return "comes back, unless the stored event has been mended"
 	}
 	return ""
 }
 
 func (w *deadWork) summary(done bus.Scanned, err error) {
 	out := w.std.err
-	if w.json || w.verdict == bus.Keep {
+	if (w.json || w.verdict == bus.Keep) && (err == nil || done.Seen > 0) {
 		fmt.Fprintf(out, "gochat: %d of %s\n", w.chosen, count(done.There, "letter"))
 	}
 	if done.Seen < done.There && err == nil && (w.query.limit == 0 || w.chosen < w.query.limit) {
@@ -115,13 +158,16 @@ func (w *deadWork) summary(done bus.Scanned, err error) {
 	if w.verdict == bus.Keep {
 		return
 	}
-	text := fmt.Sprintf("would %s %s; --yes does it", w.verb, count(w.chosen-w.hopeless, "letter"))
+	text := fmt.Sprintf("would %s %s; --yes does it", w.verb, count(w.chosen-w.hopeless-w.precious, "letter"))
 	if w.yes {
 		past := map[bus.Verdict]string{bus.Replay: "replayed", bus.Drop: "dropped"}[w.verdict]
 		text = fmt.Sprintf("%s %s", past, count(done.Replayed+done.Dropped, "letter"))
 	}
 	if w.hopeless > 0 {
 		text += fmt.Sprintf("; %s would come back and stays: show and drop are for that", count(w.hopeless, "letter"))
+	}
+	if w.precious > 0 {
+		text += fmt.Sprintf("; %s stays as the only copy of what was accepted, perhaps: its key or --all drops it", count(w.precious, "letter"))
 	}
 	if w.json {
 		fmt.Fprintln(out, "gochat: "+text)
@@ -159,7 +205,11 @@ func attempts(l events.DeadLetter) string {
 
 func showLetter(b *strings.Builder, l events.DeadLetter, evs []events.MessageSent, bad error) {
 	fmt.Fprintf(b, "letter %s\n  reason      %s\n  first seen  %s\n  attempts    %s\n", l.Key, clean(l.Reason), firstSeen(l), attempts(l))
-	fmt.Fprintf(b, "  event       %s %s\n  came in     %s %s\n", clean(l.ID), clean(l.Type), clean(l.Carrier), clean(l.Topic))
+	for _, line := range []struct{ name, value string }{{"event", l.ID + " " + l.Type}, {"came in", l.Carrier + " " + l.Topic}} {
+		if value := strings.TrimSpace(clean(line.value)); value != "" {
+			fmt.Fprintf(b, "  %-10s  %s\n", line.name, value)
+		}
+	}
 	for _, e := range evs {
 		fmt.Fprintf(b, "  %s #%d %s\n    from %s at %s\n    %s\n", clean(e.Room), e.Seq, clean(e.ID), clean(e.From),
 			e.SentAt.UTC().Format(time.RFC3339Nano), cleanText(e.Text))
@@ -181,7 +231,8 @@ type letterJSON struct {
 	Topic     string          `json:"topic"`
 	Events    []eventJSONLine `json:"events"`
 	Malformed string          `json:"malformed,omitempty"`
-	Action    string          `json:"action,omitempty"`      // replay, drop, or keep where a replay would come back
+	Action    string          `json:"action,omitempty"`      // replay, drop, or keep where a replay would come back, or a drop lose what was accepted
+	Warning   string          `json:"warning,omitempty"`     // what replay or drop would do that is not wanted
 	Body      string          `json:"body,omitempty"`        // of show: the bytes, where they are text
 	Body64    []byte          `json:"body_base64,omitempty"` // of show: otherwise
 }
