@@ -16,6 +16,7 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/events/bus"
+	"github.com/rafaeldepontes/go-chat/persister"
 )
 
 // broker is the RabbitMQ side of an examination.
@@ -186,8 +187,12 @@ func (b *broker) queue(q bus.Queue, found *amqp.Queue) func(context.Context) out
 			return q.Declare(ch)
 		})
 		if err != nil {
-			return refused(err, "queue "+q.Name, "stop the services, save its dead letters if it is the poison queue, delete it "+
-				"(rabbitmqctl delete_queue "+q.Name+") and start them again: they declare it, and publish again what is not stored")
+			save := ""
+			if q.Name == b.topology.DeadLetterQueue() {
+				save = "save its letters (gochat dead show --json > letters.jsonl), "
+			}
+			return refused(err, "queue "+q.Name, fmt.Sprintf("stop the services, %sdelete it (rabbitmqctl delete_queue -p '%s' %s) "+
+				"and start them again: they declare it, and publish again what is not stored", save, b.conn.Config.Vhost, q.Name))
 		}
 		return ok("durable, quorum, as the services declare it: %s", q.Name)
 	}
@@ -241,10 +246,53 @@ func (b *broker) deadLetters(ctx context.Context) outcome {
 		}
 		n = min(n, again)
 	}
-	if n > 0 {
-		return fail("gochat dead list tells why; see \"Dead letters\" in docs/operations.md", "%s in %s", plural(int64(n), "dead letter"), b.dead.Name)
+	if n == 0 {
+		return ok("none")
 	}
-	return ok("none")
+	conflicts := 0
+	if n <= readLetters { // where they cannot be read, they are counted all the same
+		b.letter(ctx, func(l events.DeadLetter) { conflicts += conflict(l) })
+	}
+	return deadLetters(n, conflicts, b.dead.Name, "gochat dead list")
+}
+
+// readLetters is how many dead letters are read for their reason: a look holds all of them for its time.
+const (
+	readLetters = 1000
+	readWithin  = 2 * time.Second
+)
+
+// letter hands out the letters, as gochat dead list does, for a short time, or until somebody else works on them.
+func (b *broker) letter(ctx context.Context, each func(events.DeadLetter)) {
+	ctx, cancel := context.WithTimeout(ctx, readWithin)
+	defer cancel()
+	q, err := bus.OpenPoisonQueue(ctx, bus.AMQPConfig{URL: b.url, Topology: b.topology, Instance: applicationName, TLS: b.tls.Clone()})
+	if err != nil {
+		return
+	}
+	defer func() { _ = q.Close() }() // it only looked
+	_, _ = q.Scan(ctx, func(l events.DeadLetter) (bus.Verdict, bool) {
+		each(l)
+		return bus.Keep, true
+	})
+}
+
+// conflict is 1 for a letter in whose place another event is stored.
+func conflict(l events.DeadLetter) int {
+	if strings.Contains(l.Reason, persister.ErrConflict.Error()) {
+		return 1
+	}
+	return 0
+}
+
+// deadLetters judges n letters, which the command list shows. A conflict is worse than the others: it can be all that is left of an accepted message.
+func deadLetters(n, conflicts int, where, list string) outcome {
+	text := fmt.Sprintf("%s in %s", plural(int64(n), "dead letter"), where)
+	if conflicts > 0 {
+		return fail("do not drop those: "+list+" --reason \"another event is stored\"; see \"Dead letters\" and \"Who may publish\" in docs/operations.md",
+			"%s, of which %d in conflict: another event is stored in the place of each, and may have displaced an accepted message", text, conflicts)
+	}
+	return fail(list+" tells why; see \"Dead letters\" in docs/operations.md", "%s", text)
 }
 
 func (b *broker) count(ctx context.Context, queue string) (n int, err error) {

@@ -16,6 +16,7 @@ import (
 	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/events/bus/bustest/rabbit"
 	"github.com/rafaeldepontes/go-chat/internal/services"
+	"github.com/rafaeldepontes/go-chat/persister"
 )
 
 func lookAtBroker(t *testing.T, url string, topology events.Topology, within time.Duration) map[string]Report {
@@ -122,7 +123,7 @@ func TestABrokenTopology(t *testing.T) {
 				_, err = ch.QueueDeclare(topology.MessageSentQueue(), true, false, false, false, nil)
 				must(t, err)
 			},
-			"broker events queue", Fail, "is not what the services declare", "rabbitmqctl delete_queue",
+			"broker events queue", Fail, "is not what the services declare", "rabbitmqctl delete_queue -p '/' ",
 		},
 		"a missing queue": {
 			func(t *testing.T, ch *amqp.Channel, topology events.Topology) {
@@ -172,6 +173,17 @@ func TestABrokenTopology(t *testing.T) {
 				bury(t, ch, topology)
 			},
 			"messages dead letters", Fail, "1 dead letter in ", "gochat dead list",
+		},
+		"a dead letter in conflict": {
+			func(t *testing.T, ch *amqp.Channel, topology events.Topology) {
+				must(t, ch.PublishWithContext(t.Context(), "", topology.DeadLetterQueue(), false, false,
+					amqp.Publishing{Body: []byte("x"), Headers: amqp.Table{bus.HeaderReason: "ops/3: " + persister.ErrConflict.Error()}}))
+				rabbit.Eventually(t, "the letter is there", func() bool {
+					q, err := ch.QueueDeclarePassive(topology.DeadLetterQueue(), true, false, false, false, nil)
+					return err == nil && q.Messages == 1
+				})
+			},
+			"messages dead letters", Fail, "1 dead letter in ", "do not drop those",
 		},
 		"dead letters are not disturbed": {
 			func(t *testing.T, ch *amqp.Channel, topology events.Topology) {

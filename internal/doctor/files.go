@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
+	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/internal/compare"
 	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/migrations"
@@ -137,14 +138,19 @@ func (f *folder) schema(s migrations.Service) func(context.Context) outcome {
 	}
 }
 
-// deadLetters counts those that gochat up keeps in the place of a poison queue.
+// deadLetters reads those that up keeps in its file.
 func (f *folder) deadLetters(ctx context.Context) outcome {
-	var n int64
-	if err := f.views[migrations.Persister].QueryRowContext(ctx, "SELECT count(*) FROM dead_letters").Scan(&n); err != nil {
-		return failErr(fmt.Errorf("count the dead letters: %w", err), "")
-	}
-	if n > 0 {
-		return fail(fmt.Sprintf("gochat dead list --data %s tells why", f.dir), "%s in %s", plural(n, "dead letter"), f.file(migrations.Persister))
+	n, conflicts := 0, 0
+	err := persister.NewDeadLetters(nil, f.views[migrations.Persister]).List(ctx, func(l events.DeadLetter) (bool, error) {
+		n++
+		conflicts += conflict(l)
+		return true, nil
+	})
+	switch {
+	case err != nil:
+		return failErr(err, "")
+	case n > 0:
+		return deadLetters(n, conflicts, f.file(migrations.Persister), "gochat dead list --data "+f.dir)
 	}
 	return ok("none")
 }

@@ -55,5 +55,6 @@ func TestAFolderThatNobodyHas(t *testing.T) {
 	want(t, all, "messages outbox", Warn, "2 messages wait to be published", "start gochat up")
 	want(t, all, "messages storage lag", Warn, "2 messages wait to be stored", "start gochat up")
 	want(t, all, "messages nothing missing", Fail, "neither in the outbox nor stored: 1 event, ops #1", "from a backup")
+	want(t, all, "messages dead letters", OK, "none", "")
 	want(t, all, "messages relay leases", Skipped, "gochat up does not run", "")
 }
