@@ -33,8 +33,17 @@ type Rows interface {
 	Rooms(ctx context.Context, after string, limit int) ([]RoomRows, error)
 	// Count counts a room's rows up to a seq. It reads all of them in the index.
 	Count(ctx context.Context, room string, upto int64) (int64, error)
+	// Find returns up to limit events by their id, and sender where one is named. It reads all rows: there is no index.
+	Find(ctx context.Context, sender, id string, limit int) ([]Place, error)
 	// Runs returns the first limit unbroken runs of a room's rows, after < seq <= upto, ascending. It reads all of them.
 	Runs(ctx context.Context, room string, after, upto int64, limit int) ([]Run, error)
+}
+
+// Place is where an event is stored, and whose it is.
+type Place struct {
+	Room       string
+	Seq        int64
+	ID, Sender string
 }
 
 // RoomRows is a room with the seq of its highest row.

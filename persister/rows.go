@@ -84,6 +84,20 @@ func (p *Postgres) Runs(ctx context.Context, room string, after, upto int64, lim
 	return all, nil
 }
 
+// Find implements [Rows].
+func (p *Postgres) Find(ctx context.Context, sender, id string, limit int) ([]Place, error) {
+	const query = `SELECT room, seq, id, sender FROM persister.messages WHERE id = $1 AND ($2 = '' OR sender = $2) ORDER BY room, seq LIMIT $3`
+	rows, err := p.pool.Query(ctx, query, id, sender, limit)
+	if err != nil {
+		return nil, fmt.Errorf("look for a stored event: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Place])
+	if err != nil {
+		return nil, fmt.Errorf("look for a stored event: %w", err)
+	}
+	return all, nil
+}
+
 // Marks implements [Rows].
 func (s *SQLite) Marks(ctx context.Context, rooms []string) (map[string]int64, error) {
 	marks := make(map[string]int64, len(rooms))
@@ -135,6 +149,21 @@ func (s *SQLite) Runs(ctx context.Context, room string, after, upto int64, limit
 	}, runsSQL("messages", "?1", "?2", "?3", "?4"), room, after, upto, limit)
 	if err != nil {
 		return nil, fmt.Errorf("read the runs of %s: %w", room, err)
+	}
+	return all, nil
+}
+
+// Find implements [Rows].
+func (s *SQLite) Find(ctx context.Context, sender, id string, limit int) (all []Place, err error) {
+	const query = `SELECT room, seq, id, sender FROM messages WHERE id = ?1 AND (?2 = '' OR sender = ?2) ORDER BY room, seq LIMIT ?3`
+	err = s.each(ctx, func(rows *sql.Rows) error {
+		var p Place
+		err := rows.Scan(&p.Room, &p.Seq, &p.ID, &p.Sender)
+		all = append(all, p)
+		return err
+	}, query, id, sender, limit)
+	if err != nil {
+		return nil, fmt.Errorf("look for a stored event: %w", err)
 	}
 	return all, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,7 +44,7 @@ func traceCommand() command {
 				if err != nil {
 					return err
 				}
-				t := tracer{parts: parts, dead: func() (deadQueue, error) { return openDead(ctx, *data, true, broker(), ca) }}
+				t := &tracer{parts: parts, dead: func() (deadQueue, error) { return openDead(ctx, *data, true, broker(), ca) }}
 				return errors.Join(runTrace(ctx, std, t, q, *asJSON), parts.close())
 			}
 		},
@@ -52,8 +53,9 @@ func traceCommand() command {
 
 // tracer collects what is known of messages.
 type tracer struct {
-	parts *stored
-	dead  func() (deadQueue, error)
+	parts  *stored
+	dead   func() (deadQueue, error)
+	unread error // why the dead letters could not be looked through
 }
 
 // way is the way of one message. A time that is nil is not known; Text tells it to people.
@@ -72,16 +74,17 @@ type way struct {
 	Dead       []letterJSON `json:"dead_letters"`           // of its event
 	DeadUnread string       `json:"dead_unknown,omitempty"` // why the dead letters could not be read
 	Verdict    string       `json:"verdict"`
+	Broken     bool         `json:"broken,omitempty"` // accepted, and a promise is broken
 }
 
-// runTrace prints the way of each message that fits; none is an error.
-func runTrace(ctx context.Context, std stdio, t tracer, q store.AcceptedQuery, asJSON bool) error {
+// runTrace prints the way of each message that fits; none is an error, and so is a broken promise.
+func runTrace(ctx context.Context, std stdio, t *tracer, q store.AcceptedQuery, asJSON bool) error {
 	ways, err := t.find(ctx, q)
 	if err != nil {
 		return fmt.Errorf("trace: %w", err)
 	}
 	if len(ways) == 0 {
-		return errors.New("trace: no such message was ever accepted here, stored, or is in the outbox")
+		return t.nothing()
 	}
 	if err := t.follow(ctx, ways); err != nil {
 		return fmt.Errorf("trace: %w", err)
@@ -102,12 +105,30 @@ func runTrace(ctx context.Context, std stdio, t tracer, q store.AcceptedQuery, a
 	if len(ways) == traceMost {
 		fmt.Fprintf(std.err, "gochat: only the first %d are told; --sender chooses\n", traceMost)
 	}
+	broken := 0
+	for _, w := range ways {
+		if w.Broken {
+			broken++
+		}
+	}
+	if broken > 0 {
+		return fmt.Errorf("trace: the promise of %s is broken; see \"Reconcile\" and \"Backups\" in docs/operations.md", count(broken, "message"))
+	}
 	return nil
+}
+
+// nothing is the error for a message that is nowhere, as far as could be looked.
+func (t *tracer) nothing() error {
+	const text = "trace: no such message is accepted, in the outbox or stored here"
+	if t.unread != nil {
+		return fmt.Errorf("%s; the dead letters cannot be read: %s", text, oneLine(t.unread.Error()))
+	}
+	return errors.New(text + ", or is among the dead letters")
 }
 
 // find looks for the messages. By room and seq the stored row or the outbox knows the sender and the id, so that the
 // accepted messages need not be searched through; they are only where neither knows.
-func (t tracer) find(ctx context.Context, q store.AcceptedQuery) ([]*way, error) {
+func (t *tracer) find(ctx context.Context, q store.AcceptedQuery) ([]*way, error) {
 	var known *way
 	if q.Seq > 0 {
 		w, err := t.place(ctx, q)
@@ -132,10 +153,54 @@ func (t tracer) find(ctx context.Context, q store.AcceptedQuery) ([]*way, error)
 	if len(ways) == 0 && known != nil {
 		ways = append(ways, known) // stored, and never accepted: somebody else published it
 	}
+	if len(ways) == 0 {
+		return t.foreign(ctx, q)
+	}
 	return ways, nil
 }
 
-func (t tracer) place(ctx context.Context, q store.AcceptedQuery) (*way, error) {
+// foreign looks for what was never accepted: somebody else published it, and it is stored, or refused.
+func (t *tracer) foreign(ctx context.Context, q store.AcceptedQuery) (ways []*way, err error) {
+	if q.ID != "" && q.Room == "" {
+		places, err := t.parts.persister.Find(ctx, q.Sender, q.ID, traceMost)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range places {
+			ways = append(ways, &way{Room: p.Room, Seq: p.Seq, ID: p.ID, Sender: p.Sender})
+		}
+	}
+	t.unread = t.scan(ctx, func(l events.DeadLetter) {
+		evs, _ := l.Events()
+		for _, e := range evs {
+			w := &way{Room: e.Room, Seq: e.Seq, ID: e.ID, Sender: e.From}
+			same := func(o *way) bool { return o.Room == w.Room && o.Seq == w.Seq && o.ID == w.ID && o.Sender == w.Sender }
+			if (q.ID == "" || q.ID == e.ID) && (q.Sender == "" || q.Sender == e.From) && (q.Room == "" || q.Room == e.Room && q.Seq == e.Seq) &&
+				len(ways) < traceMost && !slices.ContainsFunc(ways, same) {
+				ways = append(ways, w)
+			}
+		}
+	})
+	return ways, nil
+}
+
+// scan shows every dead letter. That there is no queue for them is no error.
+func (t *tracer) scan(ctx context.Context, each func(events.DeadLetter)) error {
+	queue, err := t.dead()
+	if err == nil {
+		_, err = queue.Scan(ctx, func(l events.DeadLetter) (bus.Verdict, bool) {
+			each(l)
+			return bus.Keep, true
+		})
+		err = errors.Join(err, queue.Close())
+	}
+	if errors.Is(err, bus.ErrNoPoisonQueue) {
+		return nil
+	}
+	return err
+}
+
+func (t *tracer) place(ctx context.Context, q store.AcceptedQuery) (*way, error) {
 	row, err := t.parts.persister.Row(ctx, q.Room, q.Seq)
 	if err == nil {
 		return &way{Room: q.Room, Seq: q.Seq, ID: row.ID, Sender: row.Sender}, nil
@@ -152,7 +217,7 @@ func (t tracer) place(ctx context.Context, q store.AcceptedQuery) (*way, error) 
 
 // follow fills in what happened after a message was accepted. The outbox is read before the history: an event leaves the
 // one only when it is in the other.
-func (t tracer) follow(ctx context.Context, ways []*way) error {
+func (t *tracer) follow(ctx context.Context, ways []*way) error {
 	for _, w := range ways {
 		state, err := t.parts.outbox.State(ctx, w.Room, w.Seq)
 		switch {
@@ -176,6 +241,7 @@ func (t tracer) follow(ctx context.Context, ways []*way) error {
 				}
 			} else {
 				w.Verdict = fmt.Sprintf("another event is stored in its place: %s from %s", row.ID, row.Sender)
+				w.Broken = w.Accepted != nil
 			}
 		case errors.Is(err, persister.ErrNotStored):
 			if w.Watermark, err = t.parts.persister.Mark(ctx, w.Room); err != nil {
@@ -195,7 +261,7 @@ func (t tracer) follow(ctx context.Context, ways []*way) error {
 }
 
 // aboveMark tells what keeps a stored event above its room's watermark, if it is there.
-func (t tracer) aboveMark(ctx context.Context, w *way) (verdict string, err error) {
+func (t *tracer) aboveMark(ctx context.Context, w *way) (verdict string, err error) {
 	if w.Seq <= w.Watermark {
 		return "", nil
 	}
@@ -207,27 +273,22 @@ func (t tracer) aboveMark(ctx context.Context, w *way) (verdict string, err erro
 }
 
 // addDead looks for the messages' dead letters. A broker that is away is said, and is no failure: the rest is known.
-func (t tracer) addDead(ctx context.Context, ways []*way) {
-	queue, err := t.dead()
-	if err == nil {
-		_, err = queue.Scan(ctx, func(l events.DeadLetter) (bus.Verdict, bool) {
-			evs, bad := l.Events()
-			for _, w := range ways {
-				q := deadQuery{event: events.EventID(w.Room, w.Seq)}
-				if q.matches(l, evs) {
-					look := deadWork{}
-					w.Dead = append(w.Dead, look.object(l, evs, bad, bus.Keep))
-				}
+func (t *tracer) addDead(ctx context.Context, ways []*way) {
+	err := t.scan(ctx, func(l events.DeadLetter) {
+		evs, bad := l.Events()
+		for _, w := range ways {
+			q := deadQuery{event: events.EventID(w.Room, w.Seq)}
+			if q.matches(l, evs) {
+				look := deadWork{}
+				w.Dead = append(w.Dead, look.object(l, evs, bad, bus.Keep))
 			}
-			return bus.Keep, true
-		})
-		err = errors.Join(err, queue.Close())
-	}
+		}
+	})
 	for _, w := range ways {
 		if w.Dead == nil {
 			w.Dead = []letterJSON{}
 		}
-		if err != nil && !errors.Is(err, bus.ErrNoPoisonQueue) {
+		if err != nil {
 			w.DeadUnread = oneLine(err.Error())
 		}
 	}
@@ -240,6 +301,8 @@ func (w *way) judge() string {
 		return "stored, and never accepted here: somebody else published it"
 	case w.Stored != nil:
 		return "stored"
+	case len(w.Dead) > 0 && w.Accepted == nil:
+		return "refused by the persister, and never accepted here: somebody else published it"
 	case len(w.Dead) > 0:
 		return "refused by the persister; gochat dead show tells more"
 	case w.InOutbox && w.Published == nil && w.Attempts > 0:
@@ -249,6 +312,10 @@ func (w *way) judge() string {
 	case w.InOutbox:
 		return "published and confirmed, not stored yet"
 	}
+	if w.Accepted == nil {
+		return "not accepted here, and not stored any more"
+	}
+	w.Broken = true
 	return "accepted, and neither in the outbox nor stored: a promise is broken"
 }
 
@@ -280,6 +347,10 @@ func (w *way) text() string {
 	}
 	step("accepted", w.Accepted, note)
 	switch {
+	case !w.InOutbox && w.Accepted == nil:
+		step("published", nil, "not from here")
+	case !w.InOutbox && w.Stored == nil:
+		step("published", nil, "not known: the outbox's row is gone")
 	case !w.InOutbox:
 		step("published", nil, gone)
 	case w.Published == nil && w.Attempts > 0:
@@ -289,9 +360,12 @@ func (w *way) text() string {
 	default:
 		step("published", w.Published, "and confirmed, "+count(w.Attempts, "time"))
 	}
-	if w.Committed != nil {
+	switch {
+	case w.Committed != nil:
 		step("outbox", nil, fmt.Sprintf("its row is there since %s", w.Committed.UTC().Format("2006-01-02T15:04:05.000Z")))
-	} else {
+	case w.Accepted == nil:
+		step("outbox", nil, "it has no row")
+	default:
 		step("outbox", nil, "its row is gone")
 	}
 	note = ""

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,20 +40,23 @@ func TestTraceTellsEachState(t *testing.T) {
 			t.Fatalf("%s: %v", sql, err)
 		}
 	}
-	raw, err := events.MessageSent{Room: "ops", Seq: 8, Kind: "message", ID: "ops-7", From: "ann", Text: "secret", SentAt: time.Now().UTC()}.Encode("")
-	if err != nil {
-		t.Fatal(err)
-	}
 	ch := rabbit.Channel(t, rabbit.URL(t))
 	if err := ch.Confirm(false); err != nil {
 		t.Fatal(err)
 	}
-	c, err := ch.PublishWithDeferredConfirm(in.topology.DeadLetterExchange(), in.topology.MessageSentQueue(), true, false, amqp.Publishing{
-		ContentType: events.ContentType, MessageId: "ops/8", Body: raw,
-		Headers: amqp.Table{bus.HeaderReason: "no room", bus.HeaderAttempts: "2", bus.HeaderFirstSeen: time.Now().UTC().Format(time.RFC3339Nano)},
-	})
-	if err != nil || !c.Wait() {
-		t.Fatalf("plant a letter: %v", err)
+	for _, e := range []events.MessageSent{{Seq: 8, ID: "ops-7", From: "ann"}, {Seq: 200, ID: "evil", From: "eve"}} {
+		e.Room, e.Kind, e.Text, e.SentAt = "ops", "message", "secret", time.Now().UTC()
+		raw, err := e.Encode("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := ch.PublishWithDeferredConfirm(in.topology.DeadLetterExchange(), in.topology.MessageSentQueue(), true, false, amqp.Publishing{
+			ContentType: events.ContentType, MessageId: events.EventID("ops", e.Seq), Body: raw,
+			Headers: amqp.Table{bus.HeaderReason: "no room", bus.HeaderAttempts: "2", bus.HeaderFirstSeen: time.Now().UTC().Format(time.RFC3339Nano)},
+		})
+		if err != nil || !c.Wait() {
+			t.Fatalf("plant a letter: %v", err)
+		}
 	}
 	trace := func(args string) (string, error) {
 		out, _, err := call(t, nil, append(append([]string{"trace"}, strings.Fields(args)...), in.flags...)...)
@@ -71,11 +75,14 @@ func TestTraceTellsEachState(t *testing.T) {
 		{"--room ops --seq 7", []string{"message ops-6 from ann, ops #7: accepted, and neither"}},
 		{"--room ops --seq 8", []string{"refused by the persister", "2 attempts: no room"}},
 		{"ops-3", []string{"message ops-3 from bob, other #1", "message ops-3 from ann, ops #4"}},
-		{"--room stray --seq 1", []string{"message stray from eve, stray #1: stored, and about to be told", "accepted   never, here"}},
+		{"--room stray --seq 1", []string{"message stray from eve, stray #1: stored, and about to be told", "accepted   never, here", "published  not from here", "outbox     it has no row"}},
+		{"stray --sender eve", []string{"message stray from eve, stray #1: stored"}},
+		{"--room ops --seq 200", []string{"message evil from eve, ops #200: refused by the persister, and never accepted here", "letter ", "outbox     it has no row"}},
+		{"evil", []string{"message evil from eve, ops #200: refused by the persister, and never accepted here"}},
 	} {
 		out, err := trace(tt.args)
-		if err != nil {
-			t.Errorf("trace %s: %v", tt.args, err)
+		if broken := slices.Contains([]string{"ops-3", "ops-4", "ops-6", "--room ops --seq 7"}, tt.args); (exitCode(err) == 1) != broken {
+			t.Errorf("trace %s: %v, broken: %t", tt.args, err, broken)
 		}
 		for _, w := range tt.want {
 			if !strings.Contains(out, w) {

@@ -256,7 +256,7 @@ func (b *broker) deadLetters(ctx context.Context) outcome {
 	return deadLetters(n, conflicts, b.dead.Name, "gochat dead list")
 }
 
-// readLetters is how many dead letters are read for their reason: a look holds all of them for its time.
+// Bounds of reading dead letters for their reasons: a look holds all of them for its time.
 const (
 	readLetters = 1000
 	readWithin  = 2 * time.Second

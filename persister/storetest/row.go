@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -89,6 +90,18 @@ func rowsAsAWhole(t *testing.T, s persister.Store, rows persister.Rows) {
 		got, err := rows.Runs(t.Context(), "zoo", tt.after, tt.upto, tt.limit)
 		if diff := cmp.Diff(tt.want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
 			t.Errorf("runs %d to %d: %v\n%s", tt.after, tt.upto, err, diff)
+		}
+	}
+	e := Event("zoo", 34)
+	for _, sender := range []string{"", e.From, "nobody"} {
+		var want []persister.Place
+		if sender != "nobody" {
+			want = []persister.Place{{Room: "zoo", Seq: 34, ID: e.ID, Sender: e.From}}
+		}
+		got, err := rows.Find(t.Context(), sender, e.ID, 5)
+		got = slices.DeleteFunc(got, func(p persister.Place) bool { return p.Room != "zoo" })
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" || err != nil {
+			t.Errorf("find from %q: %v\n%s", sender, err, diff)
 		}
 	}
 	if n, err := rows.Count(t.Context(), "zoo", 34); err != nil || n != 32 {
