@@ -2,9 +2,12 @@ package migrations
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/rafaeldepontes/go-chat/internal/db"
 )
 
 // Status lists the migrations of each service, in order of version. It changes nothing, not even in an empty database.
@@ -13,7 +16,11 @@ func (m *Migrator) Status(ctx context.Context) ([]State, error) {
 	for _, p := range m.parts {
 		applied, err := p.applied(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("versions of %s: %w", p.service, m.explain(err))
+			err = m.explain(err)
+			if _, connects := errors.AsType[*db.OpenError](err); connects {
+				return nil, err // a line of its own
+			}
+			return nil, fmt.Errorf("versions of %s: %w", p.service, err)
 		}
 		for _, s := range p.sources {
 			all = append(all, State{p.service, s.version, s.name, applied[s.version]})

@@ -128,7 +128,7 @@ func TestLockDir(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = db.LockDir(dir)
-	if want := fmt.Sprintf("%s is in use by another gochat (pid %d)", dir, os.Getpid()); err == nil || err.Error() != want {
+	if want := fmt.Sprintf("%s is in use by another gochat (pid %d); stop it first, or name another folder", dir, os.Getpid()); err == nil || err.Error() != want {
 		t.Errorf("got %v, want %q", err, want)
 	}
 	if err := lock.Close(); err != nil {

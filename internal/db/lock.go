@@ -51,7 +51,7 @@ func LockDir(dir string) (*DirLock, error) {
 			if pid := owner(f); pid != "" {
 				by = " (pid " + pid + ")"
 			}
-			return nil, fmt.Errorf("%s is in use by another gochat%s", dir, by)
+			return nil, fmt.Errorf("%s is in use by another gochat%s; stop it first, or name another folder", dir, by)
 		}
 		return nil, fmt.Errorf("lock data folder %s: %w", dir, err)
 	}
