@@ -323,7 +323,7 @@ func (s *sender) verdict(parent context.Context, err error) error {
 		if n == 1 {
 			verb = "it goes"
 		}
-		fmt.Fprintf(s.std.err, "%s queued; %s out with the next gochat send to this server\n", count(n, "message"), verb)
+		fmt.Fprintf(s.std.err, "%s queued; %s out with the next gochat send of the same sender to this server\n", count(n, "message"), verb)
 	}
 	if !s.whole && s.readErr == nil {
 		fmt.Fprintln(s.std.err, "standard input was not read to its end")

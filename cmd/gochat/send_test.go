@@ -95,7 +95,7 @@ func TestSendQueuesWhileTheServerIsAwayAndTheNextOneSendsItFirst(t *testing.T) {
 		if err := p.wait(); exitCode(err) != 1 {
 			t.Fatalf("got %v, want exit code 1", err)
 		}
-		want := []string{"1 message queued; it goes out with the next gochat send to this server", "2 messages queued; they go out with"}[i]
+		want := []string{"1 message queued; it goes out with the next gochat send of the same sender to this server", "2 messages queued; they go out with"}[i]
 		if !strings.Contains(p.err.String(), want) {
 			t.Errorf("stderr lacks %q:\n%s", want, p.err)
 		}

@@ -141,6 +141,16 @@ func TestJudgements(t *testing.T) {
 	}
 }
 
+func TestACoarseLookSaysSo(t *testing.T) {
+	t.Parallel()
+	if got := skew(200*time.Millisecond, 502*time.Millisecond, "the chat room"); got.status != OK || got.detail != "the chat room and this machine agree, as far as its whole seconds tell" {
+		t.Errorf("got %+v", got)
+	}
+	if got := skew(200*time.Millisecond, time.Millisecond, "the database"); got.detail != "the database and this machine agree to within 200ms" {
+		t.Errorf("got %+v", got)
+	}
+}
+
 func TestTitleHoldsNoPassword(t *testing.T) {
 	t.Parallel()
 	for _, database := range []string{

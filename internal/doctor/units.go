@@ -26,6 +26,9 @@ func skew(ahead, unsure time.Duration, whose string) outcome {
 	case off > skewWarn:
 		return warn(remedy, "%s", text)
 	}
+	if ahead <= unsure && unsure >= 500*time.Millisecond { // it is the looking that is coarse
+		return ok("%s and this machine agree, as far as its whole seconds tell", whose)
+	}
 	return ok("%s and this machine agree to within %s", whose, short(max(ahead, unsure, time.Millisecond)))
 }
 
