@@ -121,7 +121,7 @@ func reconcileError(found outbox.Reconciled, err error) error {
 
 // flat is the errors that were joined, in their order.
 func flat(err error) (all []error) {
-	joined, is := err.(interface{ Unwrap() []error }) //nolint:errorlint // only what stands at the top is taken apart
+	joined, is := err.(interface{ Unwrap() []error }) // only what stands at the top is taken apart
 	if !is {
 		return []error{err}
 	}
