@@ -12,12 +12,16 @@ const wrongEnv = "GOCHAT_SIM_WRONG"
 // Wrong tells whether a model shall be wrong in the way named, to prove that its simulation can fail.
 func Wrong(how string) bool { return os.Getenv(wrongEnv) == how }
 
+// wrongChecks is how many runs a wrong model gets at the most. The first that fails ends them, so that many cost nothing; with
+// the few of an ordinary test a wrong model was right now and then.
+const wrongChecks = "2000"
+
 // MustCatch runs another test of this package in a process of its own, with a model that is wrong in the way named, and
 // expects it to fail and to say so with want.
 func MustCatch(t *testing.T, test, how, want string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-rapid.nofailfile", "-rapid.shrinktime=1s",
-		"-test.timeout=2m") // a model that makes the run hang says where
+		"-rapid.checks="+wrongChecks, "-test.timeout=5m") // a model that makes the run hang says where
 	cmd.Env = append(os.Environ(), wrongEnv+"="+how)
 	out, err := cmd.CombinedOutput()
 	if err == nil {

@@ -76,13 +76,13 @@ func (r *reader) run(ctx context.Context) {
 		if errors.As(err, &bad) {
 			r.journal.complain("%s: %v", r.name, err)
 		}
-		if left {
+		if left && !r.full.Load() { // who comes to the head at last does not begin again
 			r.anew()
 			continue
 		}
 		pause(ctx, 20*time.Millisecond+time.Duration(r.rng.Int64N(int64(200*time.Millisecond))))
 	}
-	r.now.Live = true
+	r.now.Live = r.begun // nothing is owed to one that never joined
 }
 
 // errWider ends the connection of a slow reader that is to be slow no more.
