@@ -89,6 +89,7 @@ func healthy(t *testing.T, all map[string]doctor.Report, skipped ...string) {
 func TestTheDoctorExaminesServices(t *testing.T) {
 	t.Parallel()
 	s := newSplit(t, brokerURL())
+	s.privateDatabase(t) // tests' own server does not wait for the disk, which is what the doctor looks for
 	persister := s.persister()
 	chat := s.chatroom("--origins", "https://pages.example")
 	ann := hello(t, chat.addr, "ann")

@@ -181,22 +181,30 @@ func TestTheBrokerIsDisposable(t *testing.T) {
 	s.outboxEmpties()
 }
 
-// While the database is away a send is refused with a code that asks to retry, and nothing is accepted that is not there
-// afterwards.
-func TestNoAcceptedWithoutADatabase(t *testing.T) {
-	t.Parallel()
+// privateDatabase gives the installation a server of its own, with the settings of production.
+func (s *split) privateDatabase(t *testing.T) *services.Server {
+	t.Helper()
 	ctx := context.Background()
 	server, err := services.StartPostgres(ctx, t.TempDir(), services.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = server.Stop(ctx) })
-	s := newSplit(t, brokerURL())
 	s.databaseURL = server.URL()
 	s.env[0] = "DATABASE_URL=" + server.URL()
 	if r := gochat(ctx, t, nil, s.env, "migrate", "up"); r.code != 0 {
 		t.Fatalf("migrate: %s%s", r.out, r.err)
 	}
+	return server
+}
+
+// While the database is away a send is refused with a code that asks to retry, and nothing is accepted that is not there
+// afterwards.
+func TestNoAcceptedWithoutADatabase(t *testing.T) {
+	t.Parallel()
+	ctx := context.Background()
+	s := newSplit(t, brokerURL())
+	server := s.privateDatabase(t)
 	chat := s.chatroom("--send-rate", "0")
 	s.persister()
 	w := hello(t, chat.addr, "ann")

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,13 +41,16 @@ const room = "ops"
 // just now is published again after 30 s, looked at each 10 s, and readers ask each 2 s.
 const healsWithin = 3 * time.Minute
 
+// publishWithin bounds a publish, as bus.AMQPConfig does by default.
+const publishWithin = 30 * time.Second
+
 // flow is the whole way of a message, made of the real parts: two chat rooms with their relays, and a persister, as
 // processes of their own on one broker and two databases. The processes come and go, the rest stays.
 type flow struct {
 	rooms    *roomtest.Memory
 	messages *storetest.Memory
 	broker   *bus.InProcess
-	history  *persister.HistoryServer
+	history  atomic.Pointer[persister.HistoryServer] // of the persister that runs; a call that was given up may still be on its way
 	chat     [2]*process
 	persist  *process
 	clients  []*sim.Client
@@ -86,10 +90,15 @@ func (p *process) transport(t bus.Transport) bus.Transport {
 	return bustest.Faulty{
 		Transport: t,
 		OnEvents: func(publish func() error) error {
-			if err := p.link.Call(p.ctx, "broker/Wipe", func() error { return nil }); errors.Is(err, sim.ErrRefused) || errors.Is(err, sim.ErrLost) {
+			// Both transports bound a publish; a call that a slow broker holds when the faults end must not outlive that.
+			ctx, cancel := context.WithTimeout(p.ctx, publishWithin)
+			defer cancel()
+			if err := p.link.Call(ctx, "broker/Wipe", func() error { return nil }); errors.Is(err, sim.ErrRefused) || errors.Is(err, sim.ErrLost) {
 				return nil
 			}
-			return p.link.Call(context.WithoutCancel(p.ctx), "broker/Publish", publish)
+			ctx, cancel = context.WithTimeout(context.WithoutCancel(p.ctx), publishWithin)
+			defer cancel()
+			return p.link.Call(ctx, "broker/Publish", publish)
 		},
 		OnFanout: func(publish func() error) error {
 			if p.link.Dead() || p.link.Drop("broker/Fanout") {
@@ -113,7 +122,7 @@ func (f *flow) startPersister() {
 			return bus.Broadcast(t, "messages.stored", body)
 		},
 	})
-	f.history = persister.NewHistoryServer(store, persister.HistoryOptions{Logger: quiet()})
+	f.history.Store(persister.NewHistoryServer(store, persister.HistoryOptions{Logger: quiet()}))
 	p.run(s.Run)
 	p.run(func(ctx context.Context) error {
 		return bus.RunConsumer(ctx, t, func(ctx context.Context, ds []bus.Delivery) []error {
@@ -192,9 +201,9 @@ func (d direct) Invoke(ctx context.Context, _ string, args, reply any, _ ...grpc
 			var err error
 			switch r := args.(type) {
 			case *historyv1.ListEventsRequest:
-				resp, err = d.f.history.ListEvents(ctx, r)
+				resp, err = d.f.history.Load().ListEvents(ctx, r)
 			case *historyv1.ListWatermarksRequest:
-				resp, err = d.f.history.ListWatermarks(ctx, r)
+				resp, err = d.f.history.Load().ListWatermarks(ctx, r)
 			}
 			answer <- func() error {
 				if err == nil {
