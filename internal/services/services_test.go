@@ -68,9 +68,17 @@ func TestRabbitMQLifeCycle(t *testing.T) {
 	must(t, "start", err)
 	t.Cleanup(func() { must(t, "kill", srv.Kill()) })
 	publish(t, srv.URL(), "kept")
+	// A clean stop first: RabbitMQ 3.10 may hold back the definition of a new queue for some seconds, and kill -9 then loses
+	// the queue, with messages that were confirmed.
+	must(t, "stop", srv.Stop(t.Context()))
+	must(t, "start after stop", srv.Start(t.Context()))
+	if got, want := depth(t, srv.URL(), "kept"), 1; got != want {
+		t.Errorf("messages after a stop: got %d, want %d", got, want)
+	}
+	publish(t, srv.URL(), "kept")
 	must(t, "kill", srv.Kill())
 	must(t, "start after kill", srv.Start(t.Context()))
-	if got, want := depth(t, srv.URL(), "kept"), 1; got != want {
+	if got, want := depth(t, srv.URL(), "kept"), 2; got != want {
 		t.Errorf("messages after a kill: got %d, want %d", got, want)
 	}
 	must(t, "stop", srv.Stop(t.Context()))
