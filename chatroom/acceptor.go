@@ -28,6 +28,10 @@ type pending struct {
 	done func(store.Receipt, error)
 }
 
+// committed takes a batch's new events, before any done. What it returns is called after the last done, to wake the readers:
+// a sender then gets his answer and the event in one write.
+type committed func(accepted []store.Send, receipts []store.Receipt) (wake func())
+
 // acceptor commits sends. Batching is natural: what arrives while a commit is under way goes into the next one, and a
 // send that finds the acceptor idle goes at once. One goroutine, run's own, commits one batch after the other, so that
 // this replica's events reach its rooms in commit order.
@@ -35,12 +39,12 @@ type acceptor struct {
 	store     store.Store
 	log       *slog.Logger
 	metrics   *metrics
-	committed func(accepted []store.Send, receipts []store.Receipt) // the batch's new events, before any done
+	committed committed
 	queue     chan pending
 	stopped   chan struct{} // closed when run has ended; nothing is taken any more
 }
 
-func newAcceptor(s store.Store, log *slog.Logger, m *metrics, committed func([]store.Send, []store.Receipt)) *acceptor {
+func newAcceptor(s store.Store, log *slog.Logger, m *metrics, committed committed) *acceptor {
 	return &acceptor{
 		store: s, log: log, metrics: m, committed: committed,
 		queue: make(chan pending, acceptQueue), stopped: make(chan struct{}),
@@ -131,10 +135,11 @@ func (a *acceptor) commit(ctx context.Context, batch []pending) {
 	}
 	a.metrics.batch.Observe(float64(len(batch)))
 	a.metrics.commit.Observe(time.Since(began).Seconds())
-	a.committed(sends, receipts)
+	wake := a.committed(sends, receipts)
 	for i, p := range batch {
 		p.done(receipts[i], nil)
 	}
+	wake()
 }
 
 // try calls the store, and again with the same sends as long as the outcome of a commit is unknown: only the database

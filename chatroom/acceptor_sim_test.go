@@ -51,7 +51,7 @@ func (s *acceptors) breach(format string, args ...any) {
 func (s *acceptors) start(slot int) {
 	p := &acceptorProcess{link: &sim.Link{}, shown: map[string]bool{}}
 	p.a = newAcceptor(wrongAccept{storetest.Remote{Store: s.m, Link: p.link}}, slog.New(slog.DiscardHandler), newMetrics(nil),
-		func(sends []store.Send, receipts []store.Receipt) {
+		func(sends []store.Send, receipts []store.Receipt) (wake func()) {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			for i, r := range receipts {
@@ -63,6 +63,7 @@ func (s *acceptors) start(slot int) {
 				}
 				p.shown[events.EventID(sends[i].Room, r.Seq)] = true
 			}
+			return func() {}
 		})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -188,7 +189,10 @@ func (s *acceptors) actions() map[string]func(*rapid.T) {
 			n := rapid.IntRange(0, len(s.sent)-1).Draw(t, "which")
 			in := s.sent[n]
 			if rapid.IntRange(0, 4).Draw(t, "other text") == 4 {
-				if _, ok := s.accepted[n]; !ok {
+				s.mu.Lock()
+				_, ok := s.accepted[n]
+				s.mu.Unlock()
+				if !ok {
 					t.Skip("another text would be the message") // and the first one the conflict
 				}
 				in.Text = "another text"

@@ -32,12 +32,16 @@ type hub struct {
 	ctx    context.Context        // ends with the server; bounds the fills
 	fills  sync.WaitGroup
 
+	flushers *flushers
+
 	mu    sync.Mutex // guards rooms; taken before a room's mu
 	rooms map[string]*room
 }
 
-func newHub(ctx context.Context, r *reader, limits logLimits, log *slog.Logger, marked func(map[string]int64)) *hub {
-	return &hub{ctx: ctx, reader: r, limits: limits, log: log, marked: marked, rooms: make(map[string]*room)}
+func newHub(
+	ctx context.Context, r *reader, limits logLimits, f *flushers, log *slog.Logger, marked func(map[string]int64),
+) *hub {
+	return &hub{ctx: ctx, reader: r, limits: limits, flushers: f, log: log, marked: marked, rooms: make(map[string]*room)}
 }
 
 // open returns the room, loaded from the databases by the first who asks; the others wait for that.
@@ -46,8 +50,7 @@ func (h *hub) open(ctx context.Context, name string) (*room, error) {
 	r, found := h.rooms[name]
 	if !found {
 		r = &room{
-			name: name, loaded: make(chan struct{}), log: newRoomLog(h.limits),
-			subs: make(map[*subscription]struct{}), idle: time.Now(),
+			name: name, flushers: h.flushers, loaded: make(chan struct{}), log: newRoomLog(h.limits), idle: time.Now(),
 		}
 		h.rooms[name] = r
 	}
@@ -130,16 +133,28 @@ func (h *hub) subscribe(sub *subscription) bool {
 	return true
 }
 
-// add hands committed events of one room to its readers here, whoever accepted them. A hole is filled from the database
-// if the fan-out does not bring what is missing soon.
+// add hands committed events of one room to its readers here, whoever accepted them.
 func (h *hub) add(name string, evs ...frame.Event) {
+	if r := h.put(name, evs...); r != nil {
+		r.wake()
+	}
+}
+
+// put is add, but for the waking: it returns the room whose readers are to be woken, or nil. A hole is filled from the
+// database if the fan-out does not bring what is missing soon.
+func (h *hub) put(name string, evs ...frame.Event) *room {
 	r := h.get(name)
 	if r == nil {
-		return
+		return nil
 	}
-	if r.add(time.Now(), evs...) {
+	moved, hole := r.add(time.Now(), evs...)
+	if hole {
 		h.fill(r, holePatience)
 	}
+	if !moved {
+		return nil
+	}
+	return r
 }
 
 // fill starts to read what is missing in a room, after a moment's patience, unless that goes on already. A room that is
@@ -182,7 +197,9 @@ func (h *hub) fillNow(r *room) error {
 		ctx, cancel := context.WithTimeout(h.ctx, openTimeout)
 		evs, err := h.reader.after(ctx, r.name, head, fillPage)
 		cancel()
-		r.add(time.Now(), evs...)
+		if moved, _ := r.add(time.Now(), evs...); moved {
+			r.wake()
+		}
 		if err == nil && len(evs) > 0 {
 			continue // a page may be short, since its bytes are bounded too
 		}
@@ -211,7 +228,9 @@ func (h *hub) catchUp(ctx context.Context, r *room, seq int64) (head int64, err 
 		if err != nil || len(evs) == 0 {
 			return head, err
 		}
-		r.add(time.Now(), evs...)
+		if moved, _ := r.add(time.Now(), evs...); moved {
+			r.wake()
+		}
 	}
 }
 
@@ -243,7 +262,7 @@ func (h *hub) active() []*room {
 			continue
 		}
 		r.mu.Lock()
-		if len(r.subs) > 0 {
+		if r.readers > 0 {
 			out = append(out, r)
 		}
 		r.mu.Unlock()
@@ -305,10 +324,11 @@ func (h *hub) evict(now time.Time) {
 	defer h.mu.Unlock()
 	for name, r := range h.rooms {
 		r.mu.Lock()
-		if len(r.subs) == 0 && now.Sub(r.idle) > h.limits.ttl {
+		if r.readers == 0 && now.Sub(r.idle) > h.limits.ttl {
 			delete(h.rooms, name)
 		}
 		r.log.trim(now)
+		r.forgetLocked()
 		r.mu.Unlock()
 	}
 }

@@ -154,18 +154,18 @@ func (p *presence) showTyping(room, user string) {
 	if r == nil {
 		return
 	}
-	r.each(func(sub *subscription) {
+	for _, sub := range r.subscriptions() {
 		s := sub.session
 		if s.user == user {
-			return
+			continue
 		}
 		s.mu.Lock()
 		if sub.cursor != nil && len(s.typing) < typingQueue {
 			s.typing = append(s.typing, frame.Typing{Type: frame.TypeTyping, Room: room, From: user})
 		}
 		s.mu.Unlock()
-		s.signal()
-	})
+		s.wake()
+	}
 }
 
 // run tells changes until ctx ends, then that this replica is gone.
@@ -240,7 +240,7 @@ func (p *presence) flush() {
 		if r == nil {
 			continue
 		}
-		r.each(func(sub *subscription) {
+		for _, sub := range r.subscriptions() {
 			s := sub.session
 			s.mu.Lock()
 			if sub.presence == nil {
@@ -249,8 +249,8 @@ func (p *presence) flush() {
 			sub.presence.merge(c.joined, c.left, c.count)
 			s.markDirtyLocked(sub)
 			s.mu.Unlock()
-			s.signal()
-		})
+		}
+		r.wake()
 	}
 	if len(outward) > 0 {
 		p.send(events.PresenceChanged{Instance: p.instance, Rooms: outward}.Encode(newID(), time.Now().UTC()))

@@ -95,7 +95,7 @@ func (s *session) join(c frame.Client) {
 	s.replies = append(s.replies, reply{data: joined, slot: true})
 	s.markDirtyLocked(sub)
 	s.mu.Unlock()
-	s.signal()
+	s.wake()
 }
 
 func (s *session) leave(c frame.Client) {
@@ -134,13 +134,24 @@ func (s *session) send(c frame.Client) {
 	p := pending{
 		send: store.Send{Sender: s.user, ID: c.ID, Room: c.Room, Text: c.Text},
 		done: func(r store.Receipt, err error) {
-			s.answer(s.srv.outcome(c.ID, c.Room, r, err))
+			s.accepted(c.Room, frame.Encode(s.srv.outcome(c.ID, c.Room, r, err)))
 			s.work.Done()
 		},
 	}
 	if err := s.srv.acceptor.submit(s.ctx, p); err != nil {
 		p.done(store.Receipt{}, err)
 	}
+}
+
+// accepted queues the answer to a send. The room's news, of which the message is a part, go out with it in one write.
+func (s *session) accepted(room string, answer []byte) {
+	s.mu.Lock()
+	s.replies = append(s.replies, reply{data: answer, slot: true})
+	if sub := s.subs[room]; sub != nil {
+		s.markDirtyLocked(sub)
+	}
+	s.mu.Unlock()
+	s.wake()
 }
 
 func rateLimited(id string, wait time.Duration) *frame.Error {

@@ -5,8 +5,8 @@
 // It promises: an accepted message is committed; every reader of a room sees every seq once, in order, without a gap
 // from where it joined; a slow reader costs others nothing, since each has a cursor in a shared log and no queue.
 //
-// Goroutines: [Server.Run] owns the acceptor, the hub's repairs and presence, and waits for all
-// sessions; each session owns its read loop, its write loop, and its reads of the databases.
+// Goroutines: [Server.Run] owns the acceptor, the hub's repairs, presence and the flushers, and waits for all sessions; each
+// session owns its read loop, its reads of the databases, and a writer while its socket does not take what there is.
 package chatroom
 
 import (
@@ -66,6 +66,7 @@ type Server struct {
 	log      *slog.Logger
 	store    store.Store
 	epoch    string
+	flushers *flushers
 	hub      *hub
 	acceptor *acceptor
 	presence *presence
@@ -100,7 +101,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: o, log: o.Logger, store: o.Store, epoch: epoch, rates: newRates(o.SendRate, o.SendBurst),
-		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps),
+		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps), flushers: newFlushers(),
 	}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -109,7 +110,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL}
-	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.log, s.stored)
+	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.flushers, s.log, s.stored)
 	s.presence = newPresence(o.Instance, s.hub, s.tell)
 	s.acceptor = newAcceptor(o.Store, s.log, s.metrics, s.committed)
 	s.upgrader = websocket.Upgrader{
@@ -142,6 +143,8 @@ func (s *Server) Run(ctx context.Context) error {
 	endAcceptor := background(base, s.acceptor.run)
 	endHub := background(base, s.hub.run)
 	endPresence := background(base, s.presence.run)
+	var flushing sync.WaitGroup
+	flushing.Go(s.flushers.run)
 
 	<-ctx.Done()
 	s.mu.Lock()
@@ -153,6 +156,8 @@ func (s *Server) Run(ctx context.Context) error {
 	endAcceptor()
 	endPresence()
 	endHub()
+	s.flushers.end()
+	flushing.Wait()
 	return nil
 }
 
@@ -219,8 +224,8 @@ func (s *Server) leave(sub *subscription) {
 	s.presence.exit(sub.room.name, sub.session.user)
 }
 
-// committed hands the new events of a batch to the readers here, the relay and the other replicas.
-func (s *Server) committed(sends []store.Send, receipts []store.Receipt) {
+// committed hands the new events of a batch to the rooms here, the relay and the other replicas.
+func (s *Server) committed(sends []store.Send, receipts []store.Receipt) (wake func()) {
 	if s.opts.Committed != nil {
 		s.opts.Committed()
 	}
@@ -243,10 +248,18 @@ func (s *Server) committed(sends []store.Send, receipts []store.Receipt) {
 			bodies = append(bodies, body)
 		}
 	}
-	for room, evs := range rooms {
-		s.hub.add(room, evs...)
+	var read []*room
+	for name, evs := range rooms {
+		if r := s.hub.put(name, evs...); r != nil {
+			read = append(read, r)
+		}
 	}
 	s.broadcast(bodies...)
+	return func() {
+		for _, r := range read {
+			r.wake()
+		}
+	}
 }
 
 // newID returns 16 random hex digits.

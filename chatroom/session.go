@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -26,29 +27,38 @@ const (
 	maxRooms  = 100
 )
 
-// session is one connection. The read loop owns the requests, the write loop is the only writer of the connection, and
-// the work that waits for a database runs beside both; run waits for all.
+// session is one connection. The read loop owns the requests, and the work that waits for a database runs beside it.
+//
+// Who writes: a flusher, as long as the socket takes at once what there is for it. Where it does not, and where it is not a
+// plain socket (TLS), the session has a goroutine of its own, until all is written. Both compose what is due under mu, so
+// that there is one order, and nobody else writes. At the end the goroutine writes the last answers, and bye.
 type session struct {
 	// Immutable after the hello.
 	srv  *Server
 	conn *websocket.Conn
+	raw  syscall.RawConn // nil: the flushers cannot write to it
 	id   string
 	user string
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // with a *goodbye where there is one to say
 	work   sync.WaitGroup          // requests under way; Add only by the read loop
-	reads  sync.WaitGroup          // pages being read to catch up; Add only by the write loop
+	reads  sync.WaitGroup          // pages being read to catch up
 	slots  chan struct{}
-	wake   chan struct{} // capacity 1
-	flush  chan struct{} // closed when nothing more will be queued
 
-	mu      sync.Mutex // guards the fields below and the mutable ones of subs; taken after a room's mu
+	mu      sync.Mutex // guards the fields below and the mutable ones of subs; taken before a room's mu
 	subs    map[string]*subscription
 	dirty   []*subscription // to be written to
 	replies []reply
 	typing  []frame.Typing // bounded, the rest is dropped
 	pong    *[]byte        // the last ping that was not answered
+	timer   *time.Timer    // of the heartbeat
+	beat    bool           // it is due
+	rest    []byte         // what the socket did not take; it comes first
+	writing bool           // by the goroutine
+	written chan struct{}  // set at the end: closed when nothing will be written any more
+	failed  bool           // a write did; nothing is written any more
+	where   place
 }
 
 // reply is a frame that answers a request; it holds a slot until it is written.
@@ -69,8 +79,7 @@ func (g *goodbye) Error() string { return g.message }
 func newSession(srv *Server, conn *websocket.Conn) *session {
 	s := &session{
 		srv: srv, conn: conn, id: newID(),
-		slots: make(chan struct{}, slots), wake: make(chan struct{}, 1), flush: make(chan struct{}),
-		subs: make(map[string]*subscription),
+		raw: rawConn(conn.NetConn()), slots: make(chan struct{}, slots), subs: make(map[string]*subscription),
 	}
 	// Not the request's context: the handler returns after the upgrade.
 	s.ctx, s.cancel = context.WithCancelCause(srv.ctx)
@@ -83,27 +92,23 @@ func (s *session) run() {
 	defer s.cancel(nil)
 	s.conn.SetReadLimit(hardFrame)
 	s.conn.SetPongHandler(func(string) error { return s.extend() })
-	// The library answers pings and closes itself, beside the write loop and with a deadline of its own. Here the write
-	// loop does.
+	// The library answers pings and closes itself, beside the writers and with a deadline of its own. Here they do.
 	s.conn.SetPingHandler(func(data string) error {
 		payload := []byte(data)
 		s.mu.Lock()
 		s.pong = &payload
 		s.mu.Unlock()
-		s.signal()
+		s.wake()
 		return s.extend()
 	})
 	s.conn.SetCloseHandler(func(int, string) error { return nil })
-	// The write loop outlives ctx by what it takes to answer what is in flight.
-	written := make(chan struct{})
-	go func() {
-		defer close(written)
-		s.writeLoop()
-	}()
+	s.mu.Lock()
+	s.timer = time.AfterFunc(s.srv.opts.Heartbeat, s.heartbeat)
+	s.mu.Unlock()
 	// A read or a write blocks until its deadline; this is what lets a stop, or a failed write, interrupt it.
 	unblock := context.AfterFunc(s.ctx, func() {
 		_ = s.conn.SetReadDeadline(time.Now())
-		_ = s.conn.SetWriteDeadline(time.Now().Add(farewellTimeout))
+		_ = s.conn.NetConn().SetWriteDeadline(time.Now().Add(farewellTimeout))
 	})
 	defer unblock()
 
@@ -111,8 +116,7 @@ func (s *session) run() {
 	s.cancel(err)
 	s.leaveAll()
 	s.work.Wait()
-	close(s.flush)
-	<-written
+	s.finish()
 	s.reads.Wait()
 }
 
@@ -260,26 +264,16 @@ func (s *session) queue(r reply) {
 	s.mu.Lock()
 	s.replies = append(s.replies, r)
 	s.mu.Unlock()
-	s.signal()
+	s.wake()
 }
 
-func (s *session) signal() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
-}
+// wake lets a flusher write what is due.
+func (s *session) wake() { s.srv.flushers.wake(s) }
 
-// markDirty lists a subscription for the write loop. It is called under a room's lock and never blocks.
-func (s *session) markDirty(sub *subscription) {
-	s.mu.Lock()
-	s.markDirtyLocked(sub)
-	s.mu.Unlock()
-	s.signal()
-}
+func (s *session) place() *place { return &s.where }
 
 func (s *session) markDirtyLocked(sub *subscription) {
-	if !sub.dirty {
+	if !sub.dirty && sub.cursor != nil {
 		sub.dirty = true
 		s.dirty = append(s.dirty, sub)
 	}

@@ -1,8 +1,10 @@
 package chatroom
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,142 +18,228 @@ const (
 	// A frame of events carries at most this many, and about this many bytes.
 	frameEvents = 200
 	frameBytes  = 64 << 10
+	// writeBytes is how much is collected before it is written.
+	writeBytes = 64 << 10
 	// maxReason is what a close frame holds beside its code, in bytes.
 	maxReason = 123
 	// catchUpPage is how many events a reader who fell off the log takes from the databases at once.
 	catchUpPage = 200
 )
 
-// writeLoop is the connection's only writer. It writes until flush is closed and nothing is queued, or a write fails.
-func (s *session) writeLoop() {
-	beat := time.NewTicker(s.srv.opts.Heartbeat)
-	defer beat.Stop()
-	w := &frameWriter{conn: s.conn.NetConn(), ctx: s.ctx, alive: func() { _ = s.extend() }}
+// flush writes what is due.
+func (s *session) flush(f *flusher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.flushLocked(f)
+}
+
+// flushLocked writes what the socket takes at once, and leaves the rest to the goroutine. A session that has ended is left
+// to it altogether, since each of its writes must hurry.
+func (s *session) flushLocked(f *flusher) {
+	if s.writing {
+		return // it will find what is new
+	}
+	if s.raw == nil || s.ctx.Err() != nil {
+		s.startWriterLocked()
+		return
+	}
 	for {
-		if err := s.writeQueued(w, beat.C); err != nil {
-			s.cancel(err)
-			s.discard()
+		s.composeLocked(&f.frames)
+		data := f.frames.bytes()
+		if len(data) == 0 {
 			return
 		}
-		select {
-		case <-s.wake:
-		case <-beat.C:
-			s.heartbeat(w)
-			s.signal()
-		case <-s.flush:
-			if err := s.writeQueued(w, nil); err == nil {
-				s.sayBye(w)
-			}
-			s.discard()
+		n, err := f.write(s.raw, data)
+		if err != nil {
+			s.failLocked(err)
+			return
+		}
+		if n < len(data) {
+			s.rest = bytes.Clone(data[n:])
+			s.startWriterLocked()
 			return
 		}
 	}
 }
 
-// heartbeat appends a ping and the heads of the rooms that are joined.
-func (s *session) heartbeat(w *frameWriter) {
-	w.control(websocket.PingMessage, nil)
+func (s *session) startWriterLocked() {
+	if !s.writing {
+		s.writing = true
+		go s.writeLoop()
+	}
+}
+
+// writeLoop is the goroutine that writes for one session, waiting for its socket, until nothing is left; after finish it
+// says bye and is the last.
+func (s *session) writeLoop() {
+	var w frameBuffer
 	s.mu.Lock()
-	subs := make([]*subscription, 0, len(s.subs))
-	for _, sub := range s.subs {
-		subs = append(subs, sub)
+	defer s.mu.Unlock()
+	for {
+		data := s.rest
+		if s.rest = nil; data == nil {
+			s.composeLocked(&w)
+			data = w.bytes()
+		}
+		switch {
+		case len(data) > 0:
+			s.mu.Unlock()
+			err := s.write(data)
+			s.mu.Lock()
+			if err != nil {
+				s.failLocked(err)
+			}
+		case s.written != nil:
+			if !s.failed {
+				s.sayBye(&w)
+			}
+			close(s.written)
+			return
+		default:
+			_ = s.conn.NetConn().SetWriteDeadline(time.Time{}) // a flusher has none, since it does not wait
+			s.writing = false
+			return
+		}
+	}
+}
+
+// finish writes what is queued, and bye; nothing more may be queued. It returns when all is written, or given up.
+func (s *session) finish() {
+	written := make(chan struct{})
+	s.mu.Lock()
+	s.timer.Stop()
+	s.written = written
+	s.startWriterLocked()
+	s.mu.Unlock()
+	<-written
+}
+
+// write waits for the socket within writeTimeout, or farewellTimeout where the session has ended.
+func (s *session) write(data []byte) error {
+	conn := s.conn.NetConn()
+	err := conn.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err == nil && s.ctx.Err() != nil {
+		err = conn.SetWriteDeadline(time.Now().Add(farewellTimeout))
+	}
+	if err == nil {
+		_, err = conn.Write(data)
+	}
+	// A client that takes so much reads, though its answer to a ping may wait behind it. A small write proves nothing: it
+	// fits into the buffers of a dead connection.
+	if err == nil && len(data) >= writeBytes {
+		_ = s.extend() // an error shows in the next read
+	}
+	return err
+}
+
+// failLocked ends a session that cannot be written to. Who waits for a slot gets it.
+func (s *session) failLocked(err error) {
+	s.failed = true
+	s.cancel(err)
+	s.rest = nil
+	s.dropRepliesLocked(len(s.replies))
+}
+
+func (s *session) heartbeat() {
+	s.mu.Lock()
+	s.beat = true
+	if s.ctx.Err() == nil {
+		s.timer.Reset(s.srv.opts.Heartbeat)
 	}
 	s.mu.Unlock()
-	if len(subs) == 0 {
+	s.wake()
+}
+
+// composeLocked puts into w what is due, until that is about writeBytes: the answers first, then from each room a frame at
+// a time in turn, so that no room and no catching up keeps an answer, or the heartbeat, waiting for long. With nothing due
+// w is empty. The session's mu is held.
+func (s *session) composeLocked(w *frameBuffer) {
+	w.reset()
+	if s.failed {
+		s.dropRepliesLocked(len(s.replies))
 		return
 	}
-	heads := make(map[string]int64, len(subs))
-	for _, sub := range subs {
-		heads[sub.room.name], _ = sub.room.marks()
+	if s.beat {
+		s.beat = false
+		s.composeHeartbeatLocked(w)
+	}
+	if s.pong != nil {
+		w.control(websocket.PongMessage, *s.pong)
+		s.pong = nil
+	}
+	answered := 0
+	for answered < len(s.replies) && w.len() < writeBytes {
+		w.text(s.replies[answered].data)
+		answered++
+	}
+	s.dropRepliesLocked(answered)
+	for len(s.dirty) > 0 && w.len() < writeBytes {
+		sub := s.dirty[0]
+		s.dirty = slices.Delete(s.dirty, 0, 1)
+		sub.dirty = false
+		s.composeTurnLocked(sub, w)
+	}
+	for _, t := range s.typing {
+		w.text(frame.Encode(t))
+	}
+	s.typing = nil
+}
+
+// composeHeartbeatLocked appends a ping and the heads of the rooms that are joined.
+func (s *session) composeHeartbeatLocked(w *frameBuffer) {
+	w.control(websocket.PingMessage, nil)
+	if len(s.subs) == 0 {
+		return
+	}
+	heads := make(map[string]int64, len(s.subs))
+	for name, sub := range s.subs {
+		heads[name], _ = sub.room.marks()
 	}
 	w.text(frame.Encode(frame.Heads{Type: frame.TypeHeads, Rooms: heads}))
 }
 
-// turn is a subscription that has something to be written, for the cursor that it had when its turn was given. A join
-// between the two has queued its own answer, and has listed the subscription again.
-type turn struct {
-	sub    *subscription
-	cursor *cursor
-}
-
-// writeQueued writes what there is: the answers first, then from each room a frame at a time in turn, so that no room and
-// no catching up keeps an answer, or the heartbeat, waiting for long.
-func (s *session) writeQueued(w *frameWriter, beat <-chan time.Time) error {
-	var turns []turn
-	for {
-		select {
-		case <-beat:
-			s.heartbeat(w)
-		default:
-		}
-		turns = turns[:0]
-		s.mu.Lock()
-		replies, typing, pong := s.replies, s.typing, s.pong
-		for _, sub := range s.dirty {
-			sub.dirty = false
-			turns = append(turns, turn{sub, sub.cursor})
-		}
-		s.replies, s.dirty, s.typing, s.pong = nil, s.dirty[:0], nil, nil
-		s.mu.Unlock()
-		if len(replies) == 0 && len(turns) == 0 && len(typing) == 0 && pong == nil {
-			return w.flush()
-		}
-		if pong != nil {
-			w.control(websocket.PongMessage, *pong)
-		}
-		for _, r := range replies {
-			w.text(r.data)
-		}
-		s.releaseSlots(replies)
-		for _, t := range turns {
-			s.writeTurn(t, w)
-		}
-		for _, t := range typing {
-			w.text(frame.Encode(t))
-		}
-		if w.err != nil {
-			return w.err
-		}
-	}
-}
-
-// writeTurn writes one frame of a room's events, and what else changed there. Where more is left it marks the
+// composeTurnLocked appends one frame of a room's events, and what else changed there. Where more is left it marks the
 // subscription again. A session that ended answers, but follows no room any more.
-func (s *session) writeTurn(t turn, w *frameWriter) {
-	sub := t.sub
-	s.mu.Lock()
-	if t.cursor == nil || sub.cursor != t.cursor || s.ctx.Err() != nil {
-		s.mu.Unlock()
+func (s *session) composeTurnLocked(sub *subscription, w *frameBuffer) {
+	c := sub.cursor
+	if c == nil || s.ctx.Err() != nil {
 		return
 	}
-	after, delta := t.cursor.after, sub.presence
-	sub.presence = nil
-	encoded := t.cursor.take()
-	more := len(encoded) > 0 // the rest of the page, or the log after it
-	s.mu.Unlock()
-
-	if delta != nil {
-		w.text(frame.Encode(delta.frame(sub.room.name)))
+	if sub.presence != nil {
+		w.text(frame.Encode(sub.presence.frame(sub.room.name)))
+		sub.presence = nil
 	}
-	if !more {
-		var head int64
-		var inLog bool
-		if w.encoded, head, inLog = sub.room.read(w.encoded[:0], after, frameEvents, frameBytes); !inLog {
-			if mutant.SlowReaderSkips {
-				after = head
-			} else {
-				s.fetch(t, after)
+	if page := c.take(); len(page) > 0 {
+		w.events(sub.room.name, page)
+		s.deliveredLocked(sub, int64(len(page)))
+		s.markDirtyLocked(sub)
+	} else {
+		next, inLog := sub.room.next(spot{c.after, sub.stored})
+		if inLog {
+			w.whole(next.frames)
+			sub.stored = next.to.stored
+			s.deliveredLocked(sub, int64(next.events))
+			if next.events > 0 && next.more {
+				s.markDirtyLocked(sub)
 			}
+			return
 		}
-		encoded = w.encoded
-		more = inLog && after+int64(len(encoded)) < head
+		if mutant.SlowReaderSkips {
+			c.after, _ = sub.room.marks()
+		} else {
+			s.fetchLocked(sub)
+		}
 	}
-	if n := len(encoded); n > 0 {
-		w.events(sub.room.name, encoded)
-		s.srv.metrics.delivered.Add(float64(n))
+	if _, mark := sub.room.marks(); min(mark, c.after) > sub.stored {
+		sub.stored = min(mark, c.after)
+		w.text(storedFrame(sub.room.name, sub.stored))
 	}
-	if mark, tell := s.advance(t, after+int64(len(encoded)), more); tell {
-		w.text(frame.Encode(frame.Stored{Type: frame.TypeStored, Room: sub.room.name, Seq: mark}))
+}
+
+func (s *session) deliveredLocked(sub *subscription, events int64) {
+	if events > 0 {
+		sub.cursor.after += events
+		s.srv.metrics.delivered.Add(float64(events))
 	}
 }
 
@@ -169,47 +257,24 @@ func (c *cursor) take() (encoded [][]byte) {
 	return encoded
 }
 
-// advance moves a cursor to what was written, and tells whether the stored mark is news. A mark above what the client
-// has seen would name events that it does not know.
-func (s *session) advance(t turn, after int64, more bool) (mark int64, tell bool) {
-	_, stored := t.sub.room.marks()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if t.sub.cursor != t.cursor { // joined again meanwhile, from elsewhere
-		return 0, false
-	}
-	t.cursor.after = after
-	if more {
-		s.markDirtyLocked(t.sub)
-	}
-	if mark = min(stored, after); mark <= t.sub.stored {
-		return 0, false
-	}
-	t.sub.stored = mark
-	return mark, true
-}
-
-// fetch reads a page for a reader who fell off the log, or joined below it, at his own pace: one page at a time, and the
-// next one when this one is written. A page may have come since the caller looked; then there is nothing to read.
-func (s *session) fetch(t turn, after int64) {
-	c := t.cursor
-	s.mu.Lock()
-	if c.fetching || t.sub.cursor != c || c.after != after || len(c.page) > 0 {
-		s.mu.Unlock()
+// fetchLocked reads a page for a reader who fell off the log, or joined below it, at his own pace: one page at a time, and
+// the next one when this one is written.
+func (s *session) fetchLocked(sub *subscription) {
+	c, after := sub.cursor, sub.cursor.after
+	if c.fetching {
 		return
 	}
 	c.fetching = true
-	s.mu.Unlock()
 	s.reads.Go(func() {
-		page, err := s.srv.catchUpPage(c.ctx, t.sub.room.name, after)
+		page, err := s.srv.catchUpPage(c.ctx, sub.room.name, after)
 		s.mu.Lock()
 		c.fetching = false
-		if err == nil && t.sub.cursor == c {
+		if err == nil && sub.cursor == c && c.after == after {
 			c.page = page
-			s.markDirtyLocked(t.sub)
+			s.markDirtyLocked(sub)
 		}
 		s.mu.Unlock()
-		s.signal()
+		s.wake()
 	})
 }
 
@@ -253,7 +318,7 @@ func (s *Server) catchUpPage(ctx context.Context, room string, after int64) ([][
 
 // sayBye ends the connection in the words of the protocol, where there is something to say. A client's close is answered
 // with its own code; to one that broke the framing the library has said why.
-func (s *session) sayBye(w *frameWriter) {
+func (s *session) sayBye(w *frameBuffer) {
 	cause := context.Cause(s.ctx)
 	var g *goodbye
 	var closed *websocket.CloseError
@@ -264,30 +329,20 @@ func (s *session) sayBye(w *frameWriter) {
 		w.control(websocket.CloseMessage, websocket.FormatCloseMessage(g.code, reason))
 	case errors.As(cause, &closed) && closed.Code != websocket.CloseAbnormalClosure:
 		w.control(websocket.CloseMessage, websocket.FormatCloseMessage(closed.Code, ""))
+	default:
+		return
 	}
-	_ = w.flush() // the client may be gone
+	_ = s.write(w.bytes()) // the client may be gone
 }
 
-// discard gives back the slots of answers that nobody will get, until no more can come.
-func (s *session) discard() {
-	for {
-		s.mu.Lock()
-		replies := s.replies
-		s.replies = nil
-		s.mu.Unlock()
-		s.releaseSlots(replies)
-		select {
-		case <-s.flush:
-			return
-		case <-s.wake:
-		}
-	}
-}
-
-func (s *session) releaseSlots(replies []reply) {
-	for _, r := range replies {
+// dropRepliesLocked removes the first n answers, which are written, or will never be, and gives their slots back.
+func (s *session) dropRepliesLocked(n int) {
+	for _, r := range s.replies[:n] {
 		if r.slot {
 			<-s.slots
 		}
+	}
+	if s.replies = slices.Delete(s.replies, 0, n); len(s.replies) == 0 {
+		s.replies = nil
 	}
 }
