@@ -32,10 +32,7 @@ func (s *Server) serveWS(w http.ResponseWriter, r *http.Request) {
 		s.dismiss()
 		return
 	}
-	go func() {
-		defer s.dismiss()
-		newSession(s, conn).run()
-	}()
+	newSession(s, conn).start(s.dismiss)
 }
 
 // postMessage is a send.

@@ -3,6 +3,7 @@ package chatroom
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
@@ -10,12 +11,13 @@ import (
 	"github.com/rafaeldepontes/go-chat/internal/mutant"
 )
 
-// handle serves one frame; it owns a slot, which goes to the answer or back.
-func (s *session) handle(b []byte) {
+// handle serves one frame, which it does not keep; it owns a slot, which goes to the answer or back. joins tells that it
+// was a join: after it many clients are silent.
+func (s *session) handle(b []byte) (joins bool) {
 	c, ferr := frame.Parse(b)
 	if ferr != nil {
 		s.answer(ferr)
-		return
+		return false
 	}
 	switch c.Type {
 	case frame.TypeHello:
@@ -31,13 +33,14 @@ func (s *session) handle(b []byte) {
 	case frame.TypeTyping:
 		s.tellTyping(c)
 	}
+	return c.Type == frame.TypeJoin
 }
 
 // join subscribes first and sets the cursor; the write loop then replays from it. Nothing can fall between the two.
 func (s *session) join(c frame.Client) {
 	s.mu.Lock()
-	sub, again := s.subs[c.Room]
-	full := len(s.subs) >= maxRooms
+	sub := s.subLocked(c.Room)
+	again, full := sub != nil, len(s.subs) >= maxRooms
 	s.mu.Unlock()
 	if !again && full {
 		s.answer(frame.Errorf(frame.Forbidden, c.ID, "at most %d rooms for one connection", maxRooms))
@@ -86,11 +89,11 @@ func (s *session) join(c frame.Client) {
 		Type: frame.TypeJoined, ID: c.ID, Room: c.Room, Epoch: s.srv.epoch, Head: head, Stored: stored,
 		Reset: reset, Members: members, Count: count,
 	})
-	cur := &cursor{after: after}
-	cur.ctx, cur.cancel = context.WithCancel(s.ctx)
 	s.mu.Lock()
-	s.subs[c.Room] = sub
-	sub.moveLocked(cur)
+	if !again {
+		s.subs = append(s.subs, sub)
+	}
+	sub.moveLocked(&cursor{after: after})
 	sub.stored = stored
 	s.replies = append(s.replies, reply{data: joined, slot: true})
 	s.markDirtyLocked(sub)
@@ -100,9 +103,9 @@ func (s *session) join(c frame.Client) {
 
 func (s *session) leave(c frame.Client) {
 	s.mu.Lock()
-	sub := s.subs[c.Room]
-	delete(s.subs, c.Room)
+	sub := s.subLocked(c.Room)
 	if sub != nil {
+		s.subs = slices.DeleteFunc(s.subs, func(o *subscription) bool { return o == sub })
 		sub.moveLocked(nil)
 	}
 	s.mu.Unlock()
@@ -117,7 +120,7 @@ func (s *session) leave(c frame.Client) {
 func (s *session) joinedTo(room string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.subs[room] != nil
+	return s.subLocked(room) != nil
 }
 
 // send submits a message; the answer comes from the acceptor.
@@ -147,7 +150,7 @@ func (s *session) send(c frame.Client) {
 func (s *session) accepted(room string, answer []byte) {
 	s.mu.Lock()
 	s.replies = append(s.replies, reply{data: answer, slot: true})
-	if sub := s.subs[room]; sub != nil {
+	if sub := s.subLocked(room); sub != nil {
 		s.markDirtyLocked(sub)
 	}
 	s.mu.Unlock()

@@ -58,9 +58,7 @@ type cursor struct {
 	after    int64    // the last seq that was handed to the connection
 	page     [][]byte // events from the databases that follow on it, to be written next
 	fetching bool
-
-	ctx    context.Context // of the reads for it
-	cancel context.CancelFunc
+	cancel   context.CancelFunc // of the read for it; nil without one
 }
 
 // add puts events into the log; the readers are not woken. moved tells whether the head moved, hole whether a hole is left.

@@ -83,6 +83,7 @@ type Server struct {
 	mu       sync.Mutex // guards the fields below
 	stopping bool
 	open     int
+	live     map[*session]struct{}
 	sessions sync.WaitGroup // Add only under mu while not stopping
 }
 
@@ -102,6 +103,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	s := &Server{
 		opts: o, log: o.Logger, store: o.Store, epoch: epoch, rates: newRates(o.SendRate, o.SendBurst),
 		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps), flushers: newFlushers(),
+		live: make(map[*session]struct{}),
 	}
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -122,7 +124,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 			}
 			s.writeError(w, frame.Errorf(code, "", "no WebSocket: %s", reason))
 		},
-		ReadBufferSize: 1 << 10, WriteBufferSize: 4 << 10, WriteBufferPool: new(sync.Pool),
+		ReadBufferSize: 512, WriteBufferSize: 4 << 10, WriteBufferPool: new(sync.Pool),
 	}
 	return s, nil
 }
@@ -152,6 +154,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.mu.Unlock()
 	// The sessions end first, since what they have in flight still needs the acceptor.
 	s.stop(&goodbye{code: frame.CloseShutdown, message: "the server stops", retryMS: &[2]int64{0, 3000}})
+	s.interrupt()
 	s.sessions.Wait()
 	endAcceptor()
 	endPresence()
@@ -191,6 +194,31 @@ func (s *Server) dismiss() {
 	s.mu.Unlock()
 	s.metrics.connections.Dec()
 	s.sessions.Done()
+}
+
+// register makes a session one that a stop interrupts.
+func (s *Server) register(sess *session) {
+	s.mu.Lock()
+	s.live[sess] = struct{}{}
+	s.mu.Unlock()
+	if sess.ctx.Err() != nil { // the stop came before
+		sess.interrupt()
+	}
+}
+
+func (s *Server) unregister(sess *session) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.live, sess)
+}
+
+// interrupt wakes the sessions, whose context has ended.
+func (s *Server) interrupt() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sess := range s.live {
+		sess.interrupt()
+	}
 }
 
 // allowed tells whether a browser's page may connect: one from the same host, or a configured one. Programs send no

@@ -1,6 +1,7 @@
 package chatroom
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -42,14 +43,16 @@ type session struct {
 
 	ctx    context.Context
 	cancel context.CancelCauseFunc // with a *goodbye where there is one to say
+	ended  func()                  // called last
 	work   sync.WaitGroup          // requests under way; Add only by the read loop
 	reads  sync.WaitGroup          // pages being read to catch up
-	slots  chan struct{}
 
-	mu      sync.Mutex // guards the fields below and the mutable ones of subs; taken before a room's mu
-	subs    map[string]*subscription
+	mu      sync.Mutex      // guards the fields below and the mutable ones of subs; taken before a room's mu
+	subs    []*subscription // at most maxRooms
 	dirty   []*subscription // to be written to
 	replies []reply
+	pending int            // slots that are taken
+	freed   chan struct{}  // closed when one is given back; nil while nobody waits
 	typing  []frame.Typing // bounded, the rest is dropped
 	pong    *[]byte        // the last ping that was not answered
 	timer   *time.Timer    // of the heartbeat
@@ -79,17 +82,15 @@ func (g *goodbye) Error() string { return g.message }
 func newSession(srv *Server, conn *websocket.Conn) *session {
 	s := &session{
 		srv: srv, conn: conn, id: newID(),
-		raw: rawConn(conn.NetConn()), slots: make(chan struct{}, slots), subs: make(map[string]*subscription),
+		raw: rawConn(conn.NetConn()),
 	}
 	// Not the request's context: the handler returns after the upgrade.
 	s.ctx, s.cancel = context.WithCancelCause(srv.ctx)
 	return s
 }
 
-// run serves the connection to its end.
-func (s *session) run() {
-	defer s.conn.Close()
-	defer s.cancel(nil)
+// start serves the connection, from now to its end; then it calls ended.
+func (s *session) start(ended func()) {
 	s.conn.SetReadLimit(hardFrame)
 	s.conn.SetPongHandler(func(string) error { return s.extend() })
 	// The library answers pings and closes itself, beside the writers and with a deadline of its own. Here they do.
@@ -105,36 +106,67 @@ func (s *session) run() {
 	s.mu.Lock()
 	s.timer = time.AfterFunc(s.srv.opts.Heartbeat, s.heartbeat)
 	s.mu.Unlock()
-	// A read or a write blocks until its deadline; this is what lets a stop, or a failed write, interrupt it.
-	unblock := context.AfterFunc(s.ctx, func() {
-		_ = s.conn.SetReadDeadline(time.Now())
-		_ = s.conn.NetConn().SetWriteDeadline(time.Now().Add(farewellTimeout))
-	})
-	defer unblock()
+	s.ended = ended
+	s.srv.register(s)
+	go func() {
+		if err := s.hello(); err != nil {
+			s.end(err)
+			return
+		}
+		go s.readLoop()
+	}()
+}
 
-	err := s.readLoop()
-	s.cancel(err)
+// end ends the session for a reason, once nothing is read any more.
+func (s *session) end(why error) {
+	s.cancel(why)
 	s.leaveAll()
 	s.work.Wait()
 	s.finish()
 	s.reads.Wait()
+	s.srv.unregister(s)
+	_ = s.conn.Close() // whatever the client still had to say, it was said bye
+	s.ended()
 }
 
-// readLoop returns why the session ends.
-func (s *session) readLoop() error {
-	if err := s.hello(); err != nil {
-		return err
-	}
-	for {
+// interrupt wakes who waits for the socket, after ctx has ended: a read or a write blocks until its deadline.
+func (s *session) interrupt() {
+	_ = s.conn.SetReadDeadline(time.Now())
+	_ = s.conn.NetConn().SetWriteDeadline(time.Now().Add(farewellTimeout))
+}
+
+// busy is how soon after one frame another one has to come for a reader to be worth a large stack.
+const busy = time.Second
+
+// readLoop reads to the end of the session. To parse and to serve a frame takes a stack that is larger than to wait for
+// one, and goroutines keep theirs: so one that is about to wait for long hands on to a fresh one.
+func (s *session) readLoop() {
+	for last := time.Now(); ; {
 		b, err := s.read()
+		if err == nil && !s.acquire() {
+			err = context.Cause(s.ctx)
+		}
 		if err != nil {
-			return err
+			s.end(err)
+			return
 		}
-		if !s.acquire() {
-			return context.Cause(s.ctx)
+		joins := s.handle(b.Bytes())
+		recycle(b)
+		now := time.Now()
+		if joins || now.Sub(last) > busy {
+			go s.readLoop()
+			return
 		}
-		s.handle(b)
+		last = now
 	}
+}
+
+// texts are buffers for frames that were read.
+var texts = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+func recycle(b *bytes.Buffer) {
+	b.Reset()
+	texts.Put(b)
 }
 
 // errTooLong stands for a frame that was read to its end and dropped; errBinary likewise.
@@ -143,15 +175,17 @@ var (
 	errBinary  = frame.Errorf(frame.BadRequest, "", "frames are JSON text, not binary")
 )
 
-// read returns the next frame. One that breaks the bounds of a frame is answered here, and the next one is read.
-func (s *session) read() ([]byte, error) {
+// read returns the next frame, in a buffer to recycle. One that breaks the bounds of a frame is answered here, and the next
+// one is read.
+func (s *session) read() (*bytes.Buffer, error) {
 	for {
 		kind, r, err := s.conn.NextReader()
 		if err != nil {
 			return nil, s.readError(err)
 		}
-		b, err := io.ReadAll(io.LimitReader(r, frame.MaxFrame+1))
-		if err == nil && len(b) > frame.MaxFrame {
+		b := texts.Get().(*bytes.Buffer)
+		_, err = b.ReadFrom(io.LimitReader(r, frame.MaxFrame+1))
+		if err == nil && b.Len() > frame.MaxFrame {
 			_, err = io.Copy(io.Discard, r)
 		}
 		if err != nil {
@@ -163,11 +197,12 @@ func (s *session) read() ([]byte, error) {
 		switch {
 		case kind != websocket.TextMessage:
 			err = errBinary
-		case len(b) > frame.MaxFrame:
+		case b.Len() > frame.MaxFrame:
 			err = errTooLong
 		default:
 			return b, nil
 		}
+		recycle(b)
 		if s.user == "" {
 			return nil, &goodbye{code: frame.CloseBadHello, message: err.Error()}
 		}
@@ -217,7 +252,8 @@ func (s *session) hello() error {
 	if err != nil {
 		return err
 	}
-	c, ferr := frame.Parse(b)
+	c, ferr := frame.Parse(b.Bytes())
+	recycle(b)
 	switch {
 	case ferr != nil:
 		return &goodbye{code: frame.CloseBadHello, message: ferr.Message}
@@ -242,13 +278,44 @@ func (s *session) hello() error {
 	return nil
 }
 
+// subLocked returns the subscription of a room, or nil. The session's mu is held.
+func (s *session) subLocked(room string) *subscription {
+	for _, sub := range s.subs {
+		if sub.room.name == room {
+			return sub
+		}
+	}
+	return nil
+}
+
 // acquire takes a slot for a request; false where the session ends first.
 func (s *session) acquire() bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	case <-s.ctx.Done():
-		return false
+	for s.ctx.Err() == nil {
+		s.mu.Lock()
+		if s.pending < slots {
+			s.pending++
+			s.mu.Unlock()
+			return true
+		}
+		if s.freed == nil {
+			s.freed = make(chan struct{})
+		}
+		freed := s.freed
+		s.mu.Unlock()
+		select {
+		case <-freed:
+		case <-s.ctx.Done():
+		}
+	}
+	return false
+}
+
+// releaseLocked gives a slot back. The session's mu is held.
+func (s *session) releaseLocked() {
+	s.pending--
+	if s.freed != nil {
+		close(s.freed)
+		s.freed = nil
 	}
 }
 
@@ -258,7 +325,11 @@ func (s *session) answer(v any) {
 }
 
 // done gives back the slot of a request that has no answer.
-func (s *session) done() { <-s.slots }
+func (s *session) done() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.releaseLocked()
+}
 
 func (s *session) queue(r reply) {
 	s.mu.Lock()
@@ -281,7 +352,7 @@ func (s *session) markDirtyLocked(sub *subscription) {
 
 // moveLocked sets a new cursor, or none, and ends what is read for the old one. The session's mu is held.
 func (sub *subscription) moveLocked(c *cursor) {
-	if sub.cursor != nil {
+	if sub.cursor != nil && sub.cursor.cancel != nil {
 		sub.cursor.cancel()
 	}
 	sub.cursor = c
@@ -291,7 +362,7 @@ func (sub *subscription) moveLocked(c *cursor) {
 func (s *session) leaveAll() {
 	s.mu.Lock()
 	subs := s.subs
-	s.subs = nil
+	s.subs, s.dirty = nil, nil
 	for _, sub := range subs {
 		sub.moveLocked(nil)
 	}

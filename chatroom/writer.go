@@ -136,6 +136,7 @@ func (s *session) write(data []byte) error {
 func (s *session) failLocked(err error) {
 	s.failed = true
 	s.cancel(err)
+	s.interrupt()
 	s.rest = nil
 	s.dropRepliesLocked(len(s.replies))
 }
@@ -192,8 +193,8 @@ func (s *session) composeHeartbeatLocked(w *frameBuffer) {
 		return
 	}
 	heads := make(map[string]int64, len(s.subs))
-	for name, sub := range s.subs {
-		heads[name], _ = sub.room.marks()
+	for _, sub := range s.subs {
+		heads[sub.room.name], _ = sub.room.marks()
 	}
 	w.text(frame.Encode(frame.Heads{Type: frame.TypeHeads, Rooms: heads}))
 }
@@ -264,11 +265,13 @@ func (s *session) fetchLocked(sub *subscription) {
 	if c.fetching {
 		return
 	}
-	c.fetching = true
+	ctx, cancel := context.WithCancel(s.ctx)
+	c.fetching, c.cancel = true, cancel
 	s.reads.Go(func() {
-		page, err := s.srv.catchUpPage(c.ctx, sub.room.name, after)
+		defer cancel()
+		page, err := s.srv.catchUpPage(ctx, sub.room.name, after)
 		s.mu.Lock()
-		c.fetching = false
+		c.fetching, c.cancel = false, nil
 		if err == nil && sub.cursor == c && c.after == after {
 			c.page = page
 			s.markDirtyLocked(sub)
@@ -339,7 +342,7 @@ func (s *session) sayBye(w *frameBuffer) {
 func (s *session) dropRepliesLocked(n int) {
 	for _, r := range s.replies[:n] {
 		if r.slot {
-			<-s.slots
+			s.releaseLocked()
 		}
 	}
 	if s.replies = slices.Delete(s.replies, 0, n); len(s.replies) == 0 {
