@@ -50,6 +50,7 @@ func (p *flushers) wake(t task) {
 		p.more.Signal()
 	case running:
 		*at = again
+	case queued, again: // it will see what is new
 	}
 }
 

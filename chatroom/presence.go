@@ -2,6 +2,7 @@ package chatroom
 
 import (
 	"context"
+	"iter"
 	"maps"
 	"slices"
 	"sync"
@@ -106,17 +107,35 @@ func (p *presence) signal() {
 	}
 }
 
-// members returns up to frame.MembersListed names, sorted, and the count of all.
+// members returns up to frame.MembersListed names, sorted, and the count of all. Of more members it lists any: a join must
+// not cost as much as the room is large.
 func (p *presence) members(room string) (names []string, count int) {
 	p.mu.Lock()
-	all := p.unionLocked(room)
-	p.mu.Unlock()
-	names = slices.Sorted(maps.Keys(all))
-	count = len(names)
-	if names == nil {
-		names = []string{}
+	here, elsewhere := p.local[room], false
+	for _, r := range p.remote {
+		elsewhere = elsewhere || len(r.rooms[room]) > 0
 	}
-	return names[:min(count, frame.MembersListed)], count
+	if elsewhere {
+		all := p.unionLocked(room)
+		names, count = some(maps.Keys(all)), len(all)
+	} else {
+		names, count = some(maps.Keys(here)), len(here)
+	}
+	p.mu.Unlock()
+	slices.Sort(names)
+	return names, count
+}
+
+// some returns at most frame.MembersListed of the names.
+func some(all iter.Seq[string]) []string {
+	names := []string{} // in JSON a list, also without members
+	for name := range all {
+		if len(names) == frame.MembersListed {
+			break
+		}
+		names = append(names, name)
+	}
+	return names
 }
 
 func (p *presence) unionLocked(room string) users {

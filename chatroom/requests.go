@@ -36,7 +36,7 @@ func (s *session) handle(b []byte) (joins bool) {
 	return c.Type == frame.TypeJoin
 }
 
-// join subscribes first and sets the cursor; the write loop then replays from it. Nothing can fall between the two.
+// join subscribes first and sets the cursor; whoever writes then replays from it. Nothing can fall between the two.
 func (s *session) join(c frame.Client) {
 	s.mu.Lock()
 	sub := s.subLocked(c.Room)

@@ -37,25 +37,28 @@ func (nothingStored) Page(context.Context, string, int64, int64, int) ([]events.
 func (nothingStored) Watermarks(context.Context, []string) (map[string]int64, error) { return nil, nil }
 
 // serve runs a chat room over a store and returns it and its address.
-func serve(t *testing.T, s store.Store) (*Server, string) { return serveRecent(t, s, 64) }
-
-// serveRecent keeps so many recent events of a room.
-func serveRecent(t *testing.T, s store.Store, recent int) (*Server, string) {
-	t.Helper()
-	return serveWith(t, Options{Store: s, History: nothingStored{}, RecentEvents: recent})
+func serve(tb testing.TB, s store.Store) (*Server, string) {
+	tb.Helper()
+	return serveRecent(tb, s, 64)
 }
 
-func serveWith(t *testing.T, o Options) (*Server, string) {
-	t.Helper()
-	srv, err := New(t.Context(), o)
+// serveRecent keeps so many recent events of a room.
+func serveRecent(tb testing.TB, s store.Store, recent int) (*Server, string) {
+	tb.Helper()
+	return serveWith(tb, Options{Store: s, History: nothingStored{}, RecentEvents: recent})
+}
+
+func serveWith(tb testing.TB, o Options) (*Server, string) {
+	tb.Helper()
+	srv, err := New(tb.Context(), o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = srv.Run(ctx) })
 	web := httptest.NewServer(srv.Handler())
-	t.Cleanup(func() {
+	tb.Cleanup(func() {
 		cancel()
 		wg.Wait()
 		web.Close()
@@ -63,27 +66,27 @@ func serveWith(t *testing.T, o Options) (*Server, string) {
 	return srv, "ws" + strings.TrimPrefix(web.URL, "http") + "/ws"
 }
 
-func sqliteStore(t *testing.T) *store.SQLite {
-	t.Helper()
-	return store.NewSQLite(dbtest.SQLite(t, migrations.Chatroom))
+func sqliteStore(tb testing.TB) *store.SQLite {
+	tb.Helper()
+	return store.NewSQLite(dbtest.SQLite(tb, migrations.Chatroom))
 }
 
 // peer is a bare client that has joined room "r".
 type peer struct {
-	t    *testing.T
+	tb   testing.TB
 	conn *websocket.Conn
 	seen int64
 }
 
-func join(t *testing.T, url, name string) *peer {
-	t.Helper()
+func join(tb testing.TB, url, name string) *peer {
+	tb.Helper()
 	conn, resp, err := websocket.DefaultDialer.Dial(url, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	t.Cleanup(func() { _ = conn.Close() })
-	p := &peer{t: t, conn: conn}
+	tb.Cleanup(func() { _ = conn.Close() })
+	p := &peer{tb: tb, conn: conn}
 	p.say(`{"type":"hello","name":%q}`, name)
 	p.say(`{"type":"join","room":"r","after":0}`)
 	p.until(func(f frame.Server) bool { return f.Type == frame.TypeJoined })
@@ -91,23 +94,23 @@ func join(t *testing.T, url, name string) *peer {
 }
 
 func (p *peer) say(format string, args ...any) {
-	p.t.Helper()
+	p.tb.Helper()
 	if err := p.conn.WriteMessage(websocket.TextMessage, fmt.Appendf(nil, format, args...)); err != nil {
-		p.t.Fatal(err)
+		p.tb.Fatal(err)
 	}
 }
 
 func (p *peer) until(match func(frame.Server) bool) frame.Server {
-	p.t.Helper()
+	p.tb.Helper()
 	_ = p.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
 	for {
 		_, b, err := p.conn.ReadMessage()
 		if err != nil {
-			p.t.Fatal(err)
+			p.tb.Fatal(err)
 		}
 		var f frame.Server
 		if err := json.Unmarshal(b, &f); err != nil {
-			p.t.Fatal(err)
+			p.tb.Fatal(err)
 		}
 		if match(f) {
 			return f
@@ -117,12 +120,12 @@ func (p *peer) until(match func(frame.Server) bool) frame.Server {
 
 // sees reads the room's events from the first one to seq until, each once and in order.
 func (p *peer) sees(until int64) {
-	p.t.Helper()
+	p.tb.Helper()
 	for after := p.seen; after < until; p.seen = after {
 		f := p.until(func(f frame.Server) bool { return f.Type == frame.TypeEvents })
 		for _, e := range f.Events {
 			if e.Seq != after+1 {
-				p.t.Fatalf("got seq %d after %d", e.Seq, after)
+				p.tb.Fatalf("got seq %d after %d", e.Seq, after)
 			}
 			after = e.Seq
 		}
