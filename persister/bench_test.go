@@ -10,28 +10,47 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
+	"github.com/rafaeldepontes/go-chat/internal/flightrecorder"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/persister"
 	"github.com/rafaeldepontes/go-chat/persister/storetest"
 )
 
 // BenchmarkHandle has 64 callers at once, each with one call in flight, as the handlers of a consumer are, and compares
-// with BenchmarkBareInsert of the same rows. events/s is the figure to look at.
+// with BenchmarkBareInsert of the same rows. events/s is the figure to look at. Recorded is with the flight recorder, as
+// the service runs.
 func BenchmarkHandle(b *testing.B) {
 	for _, database := range []string{"postgres", "sqlite"} {
 		for _, each := range []int{1, 64} {
-			b.Run(fmt.Sprintf("%s/64 callers of %d", database, each), func(b *testing.B) {
-				benchHandle(b, database, 64, each)
-			})
+			for name, handling := range map[string]handling{"alone": nil, "recorded": recorded()} {
+				b.Run(fmt.Sprintf("%s/64 callers of %d/%s", database, each, name), func(b *testing.B) {
+					benchHandle(b, database, 64, each, handling)
+				})
+			}
 		}
 	}
 }
 
-func benchHandle(b *testing.B, database string, callers, each int) {
+type handling = func(context.Context, []events.MessageSent) func([]error)
+
+func recorded() handling {
+	r := flightrecorder.New("persister")
+	return func(_ context.Context, evs []events.MessageSent) func([]error) {
+		span := r.Begin(flightrecorder.Delivery, flightrecorder.Turn{Number: 1, Try: 1}, len(evs), func(i int) (string, int64) {
+			return evs[i].Room, evs[i].Seq
+		})
+		return func(errs []error) {
+			span.End(func(i int) (flightrecorder.Outcome, error) { return flightrecorder.Done, errs[i] })
+		}
+	}
+}
+
+func benchHandle(b *testing.B, database string, callers, each int, handling handling) {
 	b.Helper()
 	inserts := 0
 	p := persister.New(persister.Options{
 		Store: benchStore(b, database), Announce: nothing, Logger: quiet(), Observe: func(persister.Insert) { inserts++ },
+		Handling: handling,
 	})
 	stop := running(b, p)
 	raw := make([][][]byte, callers) // of each caller, its own room

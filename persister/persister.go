@@ -37,10 +37,14 @@ type Options struct {
 	MaxEvents     int           // in one insert; 0: 1,024
 	MaxBytes      int           // in one insert; 0: 4 MiB
 	Observe       func(Insert)  // called after each insert, from the batcher's goroutine; may be nil
+	// Handling is called by Handle, with its context, before readable events wait to be stored. What it returns is called
+	// with the answer to each of them. May be nil.
+	Handling func(ctx context.Context, evs []events.MessageSent) (done func(errs []error))
 }
 
 // Persister stores events.
 type Persister struct {
+	handling  func(context.Context, []events.MessageSent) func([]error)
 	batcher   *batcher
 	announcer *announcer
 	watchers  *watchers
@@ -61,7 +65,10 @@ func New(o Options) *Persister {
 	if b.observe == nil {
 		b.observe = func(Insert) {}
 	}
-	return &Persister{batcher: b, announcer: a, watchers: w}
+	if o.Handling == nil {
+		o.Handling = func(context.Context, []events.MessageSent) func([]error) { return func([]error) {} }
+	}
+	return &Persister{handling: o.Handling, batcher: b, announcer: a, watchers: w}
 }
 
 // Run stores and announces until ctx is done; then it commits what callers wait for, announces that, and returns nil. It
@@ -90,7 +97,10 @@ func (p *Persister) Handle(ctx context.Context, envelopes [][]byte) []error {
 		if len(evs) == 0 {
 			return
 		}
-		for i, err := range p.batcher.do(ctx, evs, bytes) {
+		done := p.handling(ctx, evs)
+		answers := p.batcher.do(ctx, evs, bytes)
+		done(answers)
+		for i, err := range answers {
 			errs[at[i]] = err
 		}
 		evs, at, bytes = make([]events.MessageSent, 0, cap(evs)), at[:0], 0 // the batcher may still read the old slice

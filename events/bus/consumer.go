@@ -16,6 +16,8 @@ import (
 type Delivery struct {
 	Raw         []byte // the encoded envelope, not judged yet; must not be changed
 	Redelivered bool   // its message came before
+	Number      int    // which delivery of its message it is, from 1, as far as the transport counts
+	Try         int    // which try of the delivery, from 1
 }
 
 // RunConsumer feeds the events of the persister's queue to handle, from many goroutines at once, until ctx ends; then
@@ -59,14 +61,16 @@ func handleMessage(m *message.Message, handle func(context.Context, []Delivery) 
 		return nil
 	}
 	ds := make([]Delivery, len(parts))
+	d := Delivery{Redelivered: m.Metadata[metaRedelivered] != "", Number: deliveries(m) + 1, Try: tries(m)}
 	for i, p := range parts {
-		ds[i] = Delivery{Raw: p, Redelivered: m.Metadata[metaRedelivered] != ""}
+		d.Raw = p
+		ds[i] = d
 	}
 	errs := handle(m.Context(), ds)
 	if len(errs) != len(ds) {
 		return fmt.Errorf("handler answered %d of %d events", len(errs), len(ds))
 	}
-	logEvents(m.Context(), log, ds, errs, deliveries(m)+1)
+	logEvents(m.Context(), log, ds, errs)
 	var bad []rejectedEvent
 	for i, err := range errs {
 		switch {
@@ -84,13 +88,13 @@ func handleMessage(m *message.Message, handle func(context.Context, []Delivery) 
 }
 
 // logEvents leaves a line for each event, for who follows one through the logs: no table keeps how often it was delivered.
-func logEvents(ctx context.Context, log *slog.Logger, ds []Delivery, errs []error, deliveries int) {
+func logEvents(ctx context.Context, log *slog.Logger, ds []Delivery, errs []error) {
 	if !log.Enabled(ctx, slog.LevelDebug) {
 		return
 	}
 	for i, d := range ds {
 		if e, err := events.Decode(d.Raw); err == nil {
-			log.Debug("event handled", "event_id", e.ID, "deliveries", deliveries, "error", errs[i])
+			log.Debug("event handled", "event_id", e.ID, "deliveries", d.Number, "error", errs[i])
 		}
 	}
 }

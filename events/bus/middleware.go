@@ -158,6 +158,12 @@ func deliveries(m *message.Message) (n int) {
 	return n
 }
 
+// tries is which try of its delivery the message is in.
+func tries(m *message.Message) int {
+	attempts, _ := strconv.Atoi(m.Metadata[HeaderAttempts])
+	return max(attempts-deliveries(m), 1)
+}
+
 func attempt(live context.Context, h message.HandlerFunc, m *message.Message, grace time.Duration) ([]*message.Message, error) {
 	ctx, cancel := graceful(live, grace)
 	defer cancel()

@@ -9,6 +9,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+
+	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
 // Options of the Run functions. The zero value is usable; each field says what zero means.
@@ -31,6 +33,9 @@ type Options struct {
 	// Of RunRelay.
 	BatchEvents int // events of one shard in a message, if so many wait; default 256
 	BatchBytes  int // bytes of a batch's events; default 256 KiB
+	// Publishing is called before a window is handed to the broker. What it returns is called after that, with nil when
+	// the broker has confirmed all of it, and otherwise with why it is published again. May be nil.
+	Publishing func(rows []outbox.Row) (settled func(err error))
 }
 
 func (o Options) withDefaults() Options {
@@ -57,6 +62,9 @@ func (o Options) withDefaults() Options {
 	orTime(&o.NackDelay, 5*time.Second)
 	orInt(&o.BatchEvents, batchEvents)
 	orInt(&o.BatchBytes, batchBytes)
+	if o.Publishing == nil {
+		o.Publishing = func([]outbox.Row) func(error) { return func(error) {} }
+	}
 	return o
 }
 

@@ -189,7 +189,12 @@ type windowPublisher struct {
 }
 
 func (p windowPublisher) Publish(topic string, msgs ...*message.Message) error {
+	p.w.mu.Lock()
+	rows := p.w.current.Rows
+	p.w.mu.Unlock()
+	settled := p.w.o.Publishing(rows)
 	err := p.Publisher.Publish(topic, msgs...)
+	settled(err)
 	p.w.mu.Lock()
 	p.w.err = err
 	p.w.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package admin serves what operators and their tools ask a running program: /healthz, /readyz, /metrics and
-// /debug/pprof/.
+// Package admin serves what operators and their tools ask a running program: /healthz, /readyz, /metrics,
+// /debug/pprof/, and what the program adds.
 //
 // It promises: /healthz answers 200 while the process serves at all; /readyz answers 503 with one line for each part
 // that is not ready, within [CheckTimeout]. It belongs on a loopback address: nothing here asks who calls. The package
@@ -29,8 +29,9 @@ type Server struct {
 	// Immutable.
 	registry *prometheus.Registry
 
-	mu     sync.Mutex // guards the field below
+	mu     sync.Mutex // guards the fields below
 	checks []check
+	added  map[string]http.Handler // by pattern
 }
 
 type check struct {
@@ -42,7 +43,7 @@ type check struct {
 func New() *Server {
 	r := prometheus.NewRegistry()
 	r.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	return &Server{registry: r}
+	return &Server{registry: r, added: map[string]http.Handler{}}
 }
 
 // Registry is where the parts of the program register their metrics.
@@ -56,7 +57,14 @@ func (s *Server) AddCheck(name string, ready func(ctx context.Context) error) {
 	s.checks = append(s.checks, check{name, ready})
 }
 
-// Handler serves the four addresses.
+// Handle adds what answers to a pattern of http.ServeMux, before Handler is called.
+func (s *Server) Handle(pattern string, h http.Handler) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.added[pattern] = h
+}
+
+// Handler serves the four addresses, and what was added.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -70,6 +78,11 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("POST /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pattern, h := range s.added {
+		mux.Handle(pattern, h)
+	}
 	return mux
 }
 

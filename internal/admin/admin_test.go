@@ -3,6 +3,7 @@ package admin_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -38,6 +39,10 @@ func TestHealthAndMetrics(t *testing.T) {
 	}
 	if code, _ := ask(s, "/debug/pprof/cmdline"); code != http.StatusNotFound {
 		t.Errorf("/debug/pprof/cmdline, which may hold a password: got %d", code)
+	}
+	s.Handle("GET /more", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "added") }))
+	if code, body := ask(s, "/more"); code != http.StatusOK || body != "added" {
+		t.Errorf("/more: got %d %q", code, body)
 	}
 	if code, _ := ask(s, "/"); code != http.StatusNotFound {
 		t.Errorf("/: got %d", code)

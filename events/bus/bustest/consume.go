@@ -58,11 +58,15 @@ func handOver(t *testing.T, e Env) {
 }
 
 func redeliveryAfterNack(t *testing.T, e Env) {
-	again := make(chan bool, 10)
+	type delivery struct {
+		again       bool
+		number, try int
+	}
+	got := make(chan delivery, 10)
 	o := fast()
 	o.Retries = 1
 	Consume(t, e.Transport, o, func(_ context.Context, ds []bus.Delivery) []error {
-		again <- ds[0].Redelivered
+		got <- delivery{ds[0].Redelivered, ds[0].Number, ds[0].Try}
 		if !ds[0].Redelivered {
 			return []error{errOutage}
 		}
@@ -70,9 +74,9 @@ func redeliveryAfterNack(t *testing.T, e Env) {
 	})
 	ready(t, e)
 	done := publish(e.Transport, events.ContentType, MessageSent(t, room, 1))
-	for i, want := range []bool{false, false, true} { // one retry in place, then from the queue
-		if got := Await(t, "delivery", again); got != want {
-			t.Errorf("delivery %d: got redelivered %v, want %v", i, got, want)
+	for i, want := range []delivery{{false, 1, 1}, {false, 1, 2}, {true, 2, 1}} { // one retry in place, then from the queue
+		if got := Await(t, "delivery", got); got != want {
+			t.Errorf("delivery %d: got %+v, want %+v", i, got, want)
 		}
 	}
 	if err := Await(t, "publish", done); err != nil {

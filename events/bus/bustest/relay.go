@@ -89,11 +89,25 @@ func failedWindow(t *testing.T, e Env) {
 	r := newRecorder(nil)
 	Consume(t, e.Transport, fast(), r.handle)
 	ready(t, e)
-	Relay(t, lossy, src)
+	settled := make(chan error, 3)
+	o := fast()
+	o.Publishing = func(rows []outbox.Row) func(error) {
+		if len(rows) != 100 || rows[99].Seq != 100 {
+			t.Errorf("publishing: got %d rows, want 100", len(rows))
+		}
+		return func(err error) { settled <- err }
+	}
+	Start(t, "relay", func(ctx context.Context) error { return bus.RunRelay(ctx, lossy, src, o) })
 	for range 2 {
 		if err := Await(t, "failure", src.Fails); !errors.Is(err, bus.ErrUnroutable) {
 			t.Errorf("failure: got %v, want %v", err, bus.ErrUnroutable)
 		}
+		if err := Await(t, "settled window", settled); !errors.Is(err, bus.ErrUnroutable) {
+			t.Errorf("settled: got %v, want %v", err, bus.ErrUnroutable)
+		}
+	}
+	if err := Await(t, "settled window", settled); err != nil {
+		t.Errorf("settled: got %v, want nil", err)
 	}
 	if got, want := len(Await(t, "marked window", src.Dones).Rows), 100; got != want {
 		t.Errorf("rows marked: got %d, want %d", got, want)
