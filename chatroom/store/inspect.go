@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -44,6 +45,15 @@ var (
 	_ Inspector = (*Postgres)(nil)
 	_ Inspector = (*SQLite)(nil)
 )
+
+// KnownEpoch is Epoch on a file that may only be read: empty, if no chat room ever ran on it.
+func (s *SQLite) KnownEpoch(ctx context.Context) (epoch string, err error) {
+	err = s.file.Reader.QueryRowContext(ctx, `SELECT value FROM meta WHERE key = 'epoch'`).Scan(&epoch)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return "", fmt.Errorf("read epoch: %w", err)
+	}
+	return epoch, nil
+}
 
 // Rooms implements [Inspector].
 func (p *Postgres) Rooms(ctx context.Context, after string, limit int) ([]outbox.Head, error) {

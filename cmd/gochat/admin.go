@@ -13,7 +13,7 @@ import (
 
 // declareAdmin declares the admin listener of a service.
 func declareAdmin(s *config.Set, def string) func() listenAddress {
-	addr := s.String("admin-listen", def, "where /healthz, /readyz, /metrics and /debug/pprof/ are served; off: nowhere",
+	addr := s.String("admin-listen", def, "where /healthz, /readyz, /metrics, /trace and /debug/pprof/ are served; off: nowhere",
 		config.PerCommand(), config.Value("ADDRESS"), config.Check(func(text string) error {
 			if text == "off" {
 				return nil

@@ -37,7 +37,7 @@ func chatroomCommand() command {
 			history := declareHistory(s, ca)
 			chat := declareChat(s)
 			serverTLS := declareServerTLS(s)
-			admin := declareAdmin(s, "127.0.0.1:9090")
+			admin := declareAdmin(s, defaultChatAdmin)
 			log := declareLog(s)
 			crash := declareCrash(s)
 			return func(ctx context.Context, std stdio, args []string) error {
@@ -71,7 +71,7 @@ func runChatroom(ctx context.Context, cfg chatroomConfig, out io.Writer) error {
 		return err
 	}
 	defer lis.Close() // after an orderly stop it is closed already
-	a, err := assemble(ctx, cfg.logger, cfg.admin)
+	a, err := assemble(ctx, "chatroom", cfg.logger, cfg.admin)
 	if err != nil {
 		return err
 	}

@@ -35,7 +35,7 @@ func persisterCommand() command {
 			ca := declareCA(s)
 			handlers, reflection := declareHandlers(s), declareReflection(s)
 			serverTLS := declareServerTLS(s)
-			admin := declareAdmin(s, "127.0.0.1:9091")
+			admin := declareAdmin(s, defaultPersisterAdmin)
 			log := declareLog(s)
 			crash, disturb := declareCrash(s), declareDisturb(s)
 			return func(ctx context.Context, std stdio, args []string) error {
@@ -75,7 +75,7 @@ func runPersister(ctx context.Context, cfg persisterConfig, out io.Writer) error
 		return err
 	}
 	defer lis.Close() // after an orderly stop it is closed already
-	a, err := assemble(ctx, cfg.logger, cfg.admin)
+	a, err := assemble(ctx, "persister", cfg.logger, cfg.admin)
 	if err != nil {
 		return err
 	}

@@ -142,6 +142,8 @@ type stored struct {
 	owner string                                        // whose name a relay must have; empty: any
 	relay func(ctx context.Context, owner string) error // publishes what waits until ctx ends
 	close func() error
+	// installation is what the services that work on it call it, as far as it is known.
+	installation string
 }
 
 // relayBetween runs a relay over a transport until ctx ends, and then says what keeps it from publishing, if anything does.

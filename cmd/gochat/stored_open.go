@@ -43,8 +43,14 @@ func openStoredServices(ctx context.Context, database namedURL, broker brokerCon
 	if err != nil {
 		return nil, err
 	}
+	installation, err := db.Identity(ctx, pool)
+	if err != nil {
+		pool.Close()
+		return nil, err
+	}
 	p := &stored{
-		rooms: store.NewPostgres(pool), outbox: outbox.Postgres{Pool: pool}, persister: persister.NewPostgres(pool),
+		installation: installation,
+		rooms:        store.NewPostgres(pool), outbox: outbox.Postgres{Pool: pool}, persister: persister.NewPostgres(pool),
 		close: func() error { pool.Close(); return nil },
 	}
 	p.relay = func(ctx context.Context, owner string) error {
@@ -132,8 +138,14 @@ func openStoredBeside(ctx context.Context, dir string) (*stored, error) {
 	if err != nil {
 		return nil, errors.Join(err, rooms.Close())
 	}
+	chat := store.NewSQLite(&db.SQLite{Reader: rooms})
+	epoch, err := chat.KnownEpoch(ctx)
+	if err != nil {
+		return nil, errors.Join(err, rooms.Close(), kept.Close())
+	}
 	return &stored{
-		rooms: store.NewSQLite(&db.SQLite{Reader: rooms}), outbox: outbox.SQLite{Read: rooms}, persister: persister.NewSQLite(nil, kept),
+		installation: epoch,
+		rooms:        chat, outbox: outbox.SQLite{Read: rooms}, persister: persister.NewSQLite(nil, kept),
 		close: func() error { return errors.Join(rooms.Close(), kept.Close()) },
 	}, nil
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
@@ -29,6 +28,7 @@ func traceCommand() command {
 			sender := s.String("sender", "", "who sent the id: makes the search quick, which otherwise reads all accepted messages", config.FlagOnly(), config.Value("NAME"))
 			room := s.String("room", "", "with --seq, in the place of an id", config.FlagOnly(), config.Value("ROOM"))
 			seq := s.Int64("seq", 0, "the message's place in --room", config.FlagOnly(), config.Check(config.AtLeast(1)))
+			ask := declareAsked(s)
 			asJSON := s.Bool("json", false, "prints an object a line", config.FlagOnly())
 			return func(ctx context.Context, std stdio, args []string) error {
 				q := store.AcceptedQuery{Sender: *sender, Room: *room, Seq: *seq}
@@ -45,6 +45,9 @@ func traceCommand() command {
 					return err
 				}
 				t := &tracer{parts: parts, dead: func() (deadQueue, error) { return openDead(ctx, *data, true, broker(), ca) }}
+				if t.ask, err = ask(*data, ca); err != nil {
+					return errors.Join(err, parts.close())
+				}
 				return errors.Join(runTrace(ctx, std, t, q, *asJSON), parts.close())
 			}
 		},
@@ -55,6 +58,7 @@ func traceCommand() command {
 type tracer struct {
 	parts  *stored
 	dead   func() (deadQueue, error)
+	ask    *asker
 	unread error // why the dead letters could not be looked through
 }
 
@@ -68,8 +72,10 @@ type way struct {
 	Committed  *time.Time   `json:"committed,omitempty"`    // when the accepting transaction began, by the database's clock
 	InOutbox   bool         `json:"in_outbox"`              // its row is there: not stored, or not yet removed
 	Published  *time.Time   `json:"published,omitempty"`    // marked after the broker's confirm; known while the row is there
-	Attempts   int          `json:"attempts,omitempty"`     // how often it was published and confirmed
+	Attempts   int          `json:"attempts,omitempty"`     // how often it was published and confirmed; likewise
 	Stored     *time.Time   `json:"stored,omitempty"`       // by the persister's database's clock
+	Steps      []wayStep    `json:"steps"`                  // that the services remember, by time
+	Services   []service    `json:"services"`               // that were asked for them
 	Watermark  int64        `json:"watermark"`              // through which seq the room is stored without a hole
 	Dead       []letterJSON `json:"dead_letters"`           // of its event
 	DeadUnread string       `json:"dead_unknown,omitempty"` // why the dead letters could not be read
@@ -252,6 +258,7 @@ func (t *tracer) follow(ctx context.Context, ways []*way) error {
 		}
 	}
 	t.addDead(ctx, ways)
+	t.ask.addSteps(ctx, t.parts.installation, ways)
 	for _, w := range ways {
 		if w.Verdict == "" {
 			w.Verdict = w.judge()
@@ -317,71 +324,4 @@ func (w *way) judge() string {
 	}
 	w.Broken = true
 	return "accepted, and neither in the outbox nor stored: a promise is broken"
-}
-
-// text is the way for people: each time, and how long after the first one it was.
-func (w *way) text() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "message %s from %s, %s #%d: %s\n", clean(w.ID), clean(w.Sender), clean(w.Room), w.Seq, clean(w.Verdict))
-	var first *time.Time
-	step := func(name string, at *time.Time, note string) {
-		switch {
-		case at == nil:
-			fmt.Fprintf(&b, "  %-10s %s\n", name, note)
-			return
-		case first == nil:
-			first = at
-			fmt.Fprintf(&b, "  %-10s %s", name, at.UTC().Format("2006-01-02T15:04:05.000Z"))
-		default:
-			fmt.Fprintf(&b, "  %-10s %s %+dms", name, at.UTC().Format("2006-01-02T15:04:05.000Z"), at.Sub(*first).Milliseconds())
-		}
-		if note != "" {
-			fmt.Fprintf(&b, "  (%s)", note)
-		}
-		b.WriteByte('\n')
-	}
-	const gone = "not known: the outbox's row is gone with the storing; the services log it with --log-level debug"
-	note := ""
-	if w.Accepted == nil {
-		note = "never, here"
-	}
-	step("accepted", w.Accepted, note)
-	switch {
-	case !w.InOutbox && w.Accepted == nil:
-		step("published", nil, "not from here")
-	case !w.InOutbox && w.Stored == nil:
-		step("published", nil, "not known: the outbox's row is gone")
-	case !w.InOutbox:
-		step("published", nil, gone)
-	case w.Published == nil && w.Attempts > 0:
-		step("published", nil, fmt.Sprintf("%d times before, and waits again", w.Attempts))
-	case w.Published == nil:
-		step("published", nil, "not yet")
-	default:
-		step("published", w.Published, "and confirmed, "+count(w.Attempts, "time"))
-	}
-	switch {
-	case w.Committed != nil:
-		step("outbox", nil, fmt.Sprintf("its row is there since %s", w.Committed.UTC().Format("2006-01-02T15:04:05.000Z")))
-	case w.Accepted == nil:
-		step("outbox", nil, "it has no row")
-	default:
-		step("outbox", nil, "its row is gone")
-	}
-	note = ""
-	if w.Stored == nil {
-		note = "no"
-	}
-	step("stored", w.Stored, note)
-	step("room", nil, fmt.Sprintf("stored through #%d", w.Watermark))
-	for _, l := range w.Dead {
-		step("dead", l.FirstSeen, fmt.Sprintf("letter %s, %s: %s", l.Key, count(l.Attempts, "attempt"), clean(l.Reason)))
-	}
-	switch {
-	case w.DeadUnread != "":
-		step("dead", nil, "not known: "+clean(w.DeadUnread))
-	case len(w.Dead) == 0:
-		step("dead", nil, "no letter")
-	}
-	return b.String()
 }

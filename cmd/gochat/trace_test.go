@@ -69,7 +69,7 @@ func TestTraceTellsEachState(t *testing.T) {
 		{"ops-0 --sender ann", []string{"message ops-0 from ann, ops #1: waits to be published\n", "published  not yet\n", "no letter"}},
 		{"ops-1", []string{"ops #2: waits to be published again\n", "1 times before, and waits again"}},
 		{"ops-2", []string{"ops #3: published and confirmed, not stored yet\n", "and confirmed, 1 time)", "stored     no\n", "stored through #0"}},
-		{"--room ops --seq 4", []string{"message ops-3 from ann, ops #4: stored, but its room has a hole at #1", "not known: the outbox's row is gone", "ms"}},
+		{"--room ops --seq 4", []string{"message ops-3 from ann, ops #4: stored, but its room has a hole at #1", "; the outbox's row is gone", "ms"}},
 		{"ops-4", []string{"another event is stored in its place: other from bob"}},
 		{"ops-6", []string{"a promise is broken"}},
 		{"--room ops --seq 7", []string{"message ops-6 from ann, ops #7: accepted, and neither"}},

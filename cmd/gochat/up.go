@@ -56,7 +56,7 @@ func upCommand() command {
 			chat := declareChat(s)
 			handlers, reflection := declareHandlers(s), declareReflection(s)
 			serverTLS := declareServerTLS(s)
-			admin := declareAdmin(s, "127.0.0.1:9090")
+			admin := declareAdmin(s, defaultChatAdmin)
 			log := declareLog(s)
 			crash, disturb := declareCrash(s), declareDisturb(s)
 			return func(ctx context.Context, std stdio, args []string) error {
@@ -99,7 +99,7 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 		return err
 	}
 	defer historyLis.Close()
-	a, err := assemble(ctx, cfg.logger, cfg.admin)
+	a, err := assemble(ctx, "up", cfg.logger, cfg.admin)
 	if err != nil {
 		return err
 	}
@@ -125,8 +125,14 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	chat := store.NewSQLite(rooms)
+	epoch, err := chat.Epoch(ctx)
+	if err != nil {
+		return err
+	}
+	a.recorder.Belongs(epoch)
 	parts := chatParts{
-		store: cfg.crash.chatStore(store.NewSQLite(rooms)), outbox: cfg.crash.outboxStore(outbox.SQLite{DB: rooms.Writer, Read: rooms.Reader}),
+		store: cfg.crash.chatStore(chat), outbox: cfg.crash.outboxStore(outbox.SQLite{DB: rooms.Writer, Read: rooms.Reader}),
 		history: history, web: web.Handler(),
 	}
 	if err := a.addChatroom(ctx, t, cfg.chat, parts, secure(lis, cfg.tls)); err != nil {

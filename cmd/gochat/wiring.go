@@ -27,6 +27,7 @@ import (
 	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/internal/admin"
 	"github.com/rafaeldepontes/go-chat/internal/db"
+	"github.com/rafaeldepontes/go-chat/internal/flightrecorder"
 	"github.com/rafaeldepontes/go-chat/internal/lifecycle"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/outbox"
@@ -48,12 +49,18 @@ type assembly struct {
 	started atomic.Bool
 	group   *lifecycle.Group
 	closes  []func() error // in the order of opening; close runs them backwards
+
+	recorder *flightrecorder.Recorder // of what happens to events; see recording.go
 }
 
-// assemble starts with the admin listener, which tells that the rest is not ready while it waits for its database.
-func assemble(ctx context.Context, logger *slog.Logger, at listenAddress) (*assembly, error) {
-	a := &assembly{logger: logger, admin: admin.New(), group: lifecycle.New(lifecycle.Options{Logger: logger})}
+// assemble starts with the admin listener, which tells that the rest is not ready while it waits for its database. name is
+// that of the command.
+func assemble(ctx context.Context, name string, logger *slog.Logger, at listenAddress) (*assembly, error) {
+	a := &assembly{
+		logger: logger, admin: admin.New(), group: lifecycle.New(lifecycle.Options{Logger: logger}), recorder: flightrecorder.New(name),
+	}
 	a.metrics = busMetrics(a.admin.Registry())
+	a.admin.Handle("GET "+flightrecorder.Path, a.recorder.Handler())
 	serve, err := openAdmin(ctx, at, a.admin, logger)
 	if err != nil {
 		return nil, err
@@ -104,6 +111,11 @@ func (a *assembly) openPool(ctx context.Context, at namedURL, service migrations
 	if err != nil {
 		return nil, err
 	}
+	installation, err := db.Identity(ctx, pool)
+	if err != nil {
+		return nil, err
+	}
+	a.recorder.Belongs(installation)
 	a.admin.AddCheck("database", pool.Ping)
 	return pool, nil
 }
@@ -135,7 +147,7 @@ type persisterParts struct {
 func (a *assembly) addPersister(t bus.Transport, lis net.Listener, parts persisterParts) {
 	s := parts.store
 	p := persister.New(persister.Options{
-		Store: s, Logger: a.logger, Observe: insertMetrics(a.admin.Registry()),
+		Store: s, Logger: a.logger, Observe: insertMetrics(a.admin.Registry()), Handling: a.handling,
 		Announce: func(_ context.Context, m events.MessagesStored) error {
 			now := time.Now().UTC()
 			body, err := m.Encode(fmt.Sprintf("stored/%d", now.UnixNano()), now)
@@ -154,7 +166,7 @@ func (a *assembly) addPersister(t bus.Transport, lis net.Listener, parts persist
 			for i, d := range ds {
 				raw[i] = d.Raw
 			}
-			return handle(ctx, raw)
+			return handle(withTurn(ctx, ds[0]), raw)
 		}, options)
 	})
 	history := persister.NewHistoryServer(s, persister.HistoryOptions{Logger: a.logger, Watch: p.Watch})
@@ -235,7 +247,7 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 	})
 	a.group.Add("outbox", relay.Run)
 	a.group.Add("relay", func(ctx context.Context) error {
-		return bus.RunRelay(ctx, t, relay, bus.Options{Logger: a.logger})
+		return bus.RunRelay(ctx, t, relay, bus.Options{Logger: a.logger, Publishing: a.publishing})
 	})
 	a.group.Add("chat room", server.Run)
 

@@ -7,9 +7,12 @@ package db
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -72,6 +75,20 @@ func WaitPostgres(ctx context.Context, url string, o Options, onRetry func(err e
 			return nil, err
 		}
 	}
+}
+
+// Identity tells which database it is: of one server and, if that server was not copied as a whole, no other. Whoever
+// opens the database from elsewhere, or by another name of its host, gets the same. A server that does not let its users
+// ask has none.
+func Identity(ctx context.Context, pool *pgxpool.Pool) (string, error) {
+	const query = `SELECT system_identifier || '/' || current_database() FROM pg_control_system()`
+	var id string
+	err := pool.QueryRow(ctx, query).Scan(&id)
+	var refused *pgconn.PgError
+	if err != nil && !errors.As(err, &refused) {
+		return "", fmt.Errorf("ask which database it is: %w", err)
+	}
+	return id, nil
 }
 
 // ConnConfig parses the URL for a single connection, with the same checks and defaults as [OpenPostgres] but without

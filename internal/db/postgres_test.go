@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
 	"github.com/rafaeldepontes/go-chat/internal/db"
@@ -35,6 +36,28 @@ func TestOpenPostgres(t *testing.T) {
 		if err := pool.QueryRow(t.Context(), "SELECT current_setting($1)", setting).Scan(&got); err != nil || got != want {
 			t.Errorf("%s: got %q, %v, want %q", setting, got, err, want)
 		}
+	}
+}
+
+// Two pools on one database have one identity, two databases of one server two.
+func TestIdentity(t *testing.T) {
+	t.Parallel()
+	a, url := dbtest.Postgres(t)
+	b, _ := dbtest.Postgres(t)
+	seen := map[string]int{}
+	for _, pool := range []*pgxpool.Pool{a, dbtest.Pool(t, url), b} {
+		id, err := db.Identity(t.Context(), pool)
+		if err != nil || id == "" {
+			t.Errorf("got %q, %v", id, err)
+		}
+		seen[id]++
+	}
+	if len(seen) != 2 {
+		t.Errorf("got %v, want two", seen)
+	}
+	a.Close()
+	if id, err := db.Identity(t.Context(), a); err == nil {
+		t.Errorf("of a closed pool: got %q", id)
 	}
 }
 
