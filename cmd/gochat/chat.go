@@ -6,7 +6,9 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/internal/config"
+	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
 // chatConfig tunes the chat room; chatroom and up share it.
@@ -21,6 +23,7 @@ type chatConfig struct {
 	maxConnections int           // 0: no limit
 	instance       string        // unique among the replicas
 	republishAfter time.Duration // for what was published and is not announced stored
+	batchEvents    int           // in one message to the broker, under backlog
 }
 
 // declareOrigins declares whose pages may connect.
@@ -45,10 +48,11 @@ func declareChat(s *config.Set) func() chatConfig {
 		config.PerCommand(), config.Value("NAME"), config.Check(config.Optional(instanceName)))
 	republish := s.Duration("republish-after", 30*time.Second, "time after which a message that was published and is not stored is published again",
 		config.Check(config.PositiveDuration))
+	batch := s.Int("batch-events", bus.DefaultBatchEvents, "events in one AMQP message under backlog, at most; 1: each alone", config.Check(config.Between(1, outbox.DefaultWindow)))
 	return func() chatConfig {
 		c := chatConfig{
-			republishAfter: *republish,
-			origins:        origins(), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
+			republishAfter: *republish, batchEvents: *batch,
+			origins: origins(), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
 			recentEvents: *events, recentBytes: *size, recentTTL: *ttl, maxConnections: *connections, instance: *instance,
 		}
 		if c.instance == "" {

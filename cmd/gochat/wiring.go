@@ -247,7 +247,7 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 	})
 	a.group.Add("outbox", relay.Run)
 	a.group.Add("relay", func(ctx context.Context) error {
-		return bus.RunRelay(ctx, t, relay, bus.Options{Logger: a.logger, Publishing: a.publishing})
+		return bus.RunRelay(ctx, t, relay, bus.Options{Logger: a.logger, Publishing: a.publishing, BatchEvents: c.batchEvents})
 	})
 	a.group.Add("chat room", server.Run)
 

@@ -46,7 +46,7 @@ func RunFanout(ctx context.Context, t Transport, instance string, handle func(ct
 func Broadcast(t Transport, key string, bodies ...[]byte) error {
 	var msgs []*message.Message
 	for len(bodies) > 0 {
-		n := batchLen(bodies, batchEvents, batchBytes)
+		n := batchLen(bodies, DefaultBatchEvents, batchBytes)
 		msgs = append(msgs, envelopeMessage("", "", key, bodies[:n]))
 		bodies = bodies[n:]
 	}

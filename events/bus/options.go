@@ -31,7 +31,7 @@ type Options struct {
 	NackDelay      time.Duration // before a message goes back to its queue; default 5 s
 
 	// Of RunRelay.
-	BatchEvents int // events of one shard in a message, if so many wait; default 256
+	BatchEvents int // events of one shard in a message, if so many wait; default [DefaultBatchEvents]
 	BatchBytes  int // bytes of a batch's events; default 256 KiB
 	// Publishing is called before a window is handed to the broker. What it returns is called after that, with nil when
 	// the broker has confirmed all of it, and otherwise with why it is published again. May be nil.
@@ -60,7 +60,7 @@ func (o Options) withDefaults() Options {
 	orTime(&o.RetryMin, 100*time.Millisecond)
 	orTime(&o.RetryMax, 10*time.Second)
 	orTime(&o.NackDelay, 5*time.Second)
-	orInt(&o.BatchEvents, batchEvents)
+	orInt(&o.BatchEvents, DefaultBatchEvents)
 	orInt(&o.BatchBytes, batchBytes)
 	if o.Publishing == nil {
 		o.Publishing = func([]outbox.Row) func(error) { return func(error) {} }
@@ -68,11 +68,11 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Bounds of a batch that this package makes.
-const (
-	batchEvents = 256
-	batchBytes  = 256 << 10
-)
+// DefaultBatchEvents is how many events a message of this package holds at most.
+const DefaultBatchEvents = 256
+
+// batchBytes bounds a batch too.
+const batchBytes = 256 << 10
 
 func newRouter(o Options) (*message.Router, error) {
 	// The second on top lets a handler that ends with its grace be counted as ended.
