@@ -76,6 +76,42 @@ func benchHandle(b *testing.B, database string, callers, each int, handling hand
 	b.ReportMetric(float64(total)/float64(inserts), "events/insert")
 }
 
+// instant stores at once and keeps nothing, so that what is measured is the persister's own.
+type instant struct{ memory }
+
+func (*instant) Insert(_ context.Context, evs []events.MessageSent) ([]error, error) {
+	return make([]error, len(evs)), nil
+}
+
+// BenchmarkBatch is callers with one call in flight each, over a database that needs no time: what decoding and batching
+// cost; one operation is a call.
+func BenchmarkBatch(b *testing.B) {
+	for _, of := range []struct{ callers, each int }{{1, 1}, {64, 1}, {64, 64}} {
+		b.Run(fmt.Sprintf("%d callers of %d", of.callers, of.each), func(b *testing.B) {
+			p := persister.New(persister.Options{Store: &instant{}, Announce: nothing, Logger: quiet()})
+			stop := running(b, p)
+			raw := encoded(b, benchEvents(0, of.each))
+			b.ReportAllocs()
+			b.ResetTimer()
+			start := time.Now()
+			var wg sync.WaitGroup
+			for c := range of.callers {
+				wg.Go(func() {
+					for n := c; n < b.N; n += of.callers {
+						if err := errors.Join(p.Handle(b.Context(), raw)...); err != nil {
+							b.Error(err)
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N*of.each)/time.Since(start).Seconds(), "events/s")
+			stop()
+		})
+	}
+}
+
 // BenchmarkBareInsert is one caller that inserts batches of a given size and does nothing else.
 func BenchmarkBareInsert(b *testing.B) {
 	for _, database := range []string{"postgres", "sqlite"} {
