@@ -35,15 +35,14 @@ const (
 // Colours of the subjects, told apart by brightness too.
 var colours = []color.Color{
 	color.NRGBA{31, 100, 180, 255}, color.NRGBA{225, 120, 20, 255}, color.NRGBA{0, 125, 125, 255}, color.NRGBA{115, 75, 160, 255},
+	color.NRGBA{150, 30, 60, 255}, color.NRGBA{110, 110, 110, 255},
 }
 
-// WritePicture draws the run: the first figure of every round, and the percentiles of each latency, which a mean would
-// hide. format is [SVG] or [PNG].
+// WritePicture draws the run: the headline figures in every round, or against the sizes, with least and most of the
+// rounds; what was looked at over time; and the percentiles of each latency, which a mean would hide. format is [SVG] or
+// [PNG].
 func (r *Report) WritePicture(w io.Writer, format string) error {
-	panels := []*plot.Plot{r.roundsPanel()}
-	for _, name := range r.curves() {
-		panels = append(panels, r.curvePanel(name))
-	}
+	panels := r.panels()
 	height := title + vg.Length(len(panels))*panel + margin
 	var write io.WriterTo
 	var canvas draw.Canvas
@@ -71,6 +70,26 @@ func (r *Report) WritePicture(w io.Writer, format string) error {
 		return fmt.Errorf("write the picture of the run: %w", err)
 	}
 	return nil
+}
+
+func (r *Report) panels() (panels []*plot.Plot) {
+	for _, name := range r.Headline {
+		unit, ok := r.unit(name)
+		switch {
+		case !ok:
+		case r.Axis != "":
+			panels = append(panels, r.sizesPanel(name, unit))
+		default:
+			panels = append(panels, r.roundsPanel(name, unit))
+		}
+	}
+	for _, of := range r.series() {
+		panels = append(panels, r.seriesPanel(of))
+	}
+	for _, name := range r.curves() {
+		panels = append(panels, r.curvePanel(name))
+	}
+	return panels
 }
 
 func (r *Report) draw(c draw.Canvas, panels []*plot.Plot) {
@@ -114,22 +133,8 @@ func newPlot(heading, x, y string) *plot.Plot {
 	return p
 }
 
-// subjects in the order in which they were measured.
-func (r *Report) subjects() (names []string) {
-	for _, round := range r.Rounds {
-		if !slices.Contains(names, round.Subject) {
-			names = append(names, round.Subject)
-		}
-	}
-	return names
-}
-
-// roundsPanel shows the first figure that go-chat has, over the rounds.
-func (r *Report) roundsPanel() *plot.Plot {
-	name, unit := "", ""
-	if len(r.Summary) > 0 {
-		name, unit = r.Summary[0].Figure, r.Summary[0].Unit
-	}
+// roundsPanel shows a figure over the rounds.
+func (r *Report) roundsPanel(name, unit string) *plot.Plot {
 	p := newPlot(name, "round", unit)
 	p.Y.Min = 0
 	p.Y.Tick.Marker = numbers{plot.DefaultTicks{}}
@@ -147,6 +152,64 @@ func (r *Report) roundsPanel() *plot.Plot {
 		}
 		addLine(p, subject, points, i)
 		p.X.Min, p.X.Max = 0.8, max(p.X.Max, float64(len(points))+0.2)
+	}
+	return p
+}
+
+// sizesPanel shows the medians of a figure against the sizes, with least and most. Sizes grow by factors.
+func (r *Report) sizesPanel(name, unit string) *plot.Plot {
+	p := newPlot(name, r.Axis, unit)
+	p.Y.Min, p.Y.Tick.Marker = 0, numbers{plot.DefaultTicks{}}
+	p.X.Scale = plot.LogScale{}
+	sizes := sizePoints{}
+	var ticks plot.ConstantTicks
+	for _, at := range r.sizesOf() {
+		s, ok := r.Find(at.subject, name)
+		if !ok {
+			continue
+		}
+		sizes.XYs = append(sizes.XYs, plotter.XY{X: at.size, Y: s.Over.Median})
+		sizes.YErrors = append(sizes.YErrors, struct{ Low, High float64 }{s.Over.Median - s.Over.Min, s.Over.Max - s.Over.Median})
+		ticks = append(ticks, plot.Tick{Value: at.size, Label: Number(at.size)})
+		p.Y.Max = max(p.Y.Max, s.Over.Max*1.25)
+	}
+	if len(ticks) == 0 {
+		ticks = plot.ConstantTicks{{Value: 1, Label: "1"}}
+	}
+	p.X.Tick.Marker = ticks
+	p.X.Min, p.X.Max = ticks[0].Value/1.2, ticks[len(ticks)-1].Value*1.2
+	addLine(p, "", sizes.XYs, 0)
+	if bars, err := plotter.NewYErrorBars(sizes); err == nil { // the error is about no points
+		bars.Color = colours[0]
+		p.Add(bars)
+	}
+	return p
+}
+
+// sizePoints are points with the distances of least and most.
+type sizePoints struct {
+	plotter.XYs
+	plotter.YErrors
+}
+
+// seriesPanel shows what was looked at over time, a line for each round.
+func (r *Report) seriesPanel(of Series) *plot.Plot {
+	p := newPlot(of.Name, "seconds", of.Unit)
+	p.Y.Min, p.Y.Tick.Marker = 0, numbers{plot.DefaultTicks{}}
+	number := 0
+	for _, round := range r.Rounds {
+		for _, s := range round.Series {
+			if s.Name != of.Name {
+				continue
+			}
+			var points plotter.XYs
+			for _, at := range s.Points {
+				points = append(points, plotter.XY{X: at.Seconds, Y: at.Value})
+				p.X.Max, p.Y.Max = max(p.X.Max, at.Seconds), max(p.Y.Max, at.Value*1.25)
+			}
+			addLine(p, fmt.Sprintf("%s, round %d", round.Subject, round.Number), points, number)
+			number++
+		}
 	}
 	return p
 }
@@ -208,9 +271,17 @@ func addLine(p *plot.Plot, name string, points plotter.XYs, number int) {
 	}
 	line := &plotter.Line{XYs: points, LineStyle: draw.LineStyle{Color: colours[number%len(colours)], Width: 1.5}}
 	marks := &plotter.Scatter{XYs: points, GlyphStyle: draw.GlyphStyle{Color: colours[number%len(colours)], Radius: 2, Shape: draw.CircleGlyph{}}}
-	p.Add(line, marks)
-	p.Legend.Add(name, line)
+	p.Add(line)
+	if len(points) <= marked {
+		p.Add(marks)
+	}
+	if name != "" {
+		p.Legend.Add(name, line)
+	}
 }
+
+// marked is how many points of a line still have a mark each.
+const marked = 40
 
 // numbers writes the labels of ticks as people read them.
 type numbers struct{ plot.Ticker }

@@ -20,10 +20,12 @@ type Report struct {
 	DurationMS int64             `json:"duration_ms"`
 	Command    string            `json:"command"`
 	Parameters map[string]string `json:"parameters"`
-	Rounds     []Round           `json:"rounds"`  // in the order of time
-	Summary    []Summary         `json:"summary"` // a line for each subject and figure
-	Valid      bool              `json:"valid"`   // false: the figures say nothing about the server
-	Invalid    []string          `json:"invalid"` // why not
+	Headline   []string          `json:"headline"`       // the figures that are drawn
+	Axis       string            `json:"axis,omitempty"` // what the sizes of the rounds count, where the subjects differ in one
+	Rounds     []Round           `json:"rounds"`         // in the order of time
+	Summary    []Summary         `json:"summary"`        // a line for each subject and figure
+	Valid      bool              `json:"valid"`          // false: the figures say nothing about the server
+	Invalid    []string          `json:"invalid"`        // why not
 	Error      string            `json:"error,omitempty"`
 }
 
@@ -31,6 +33,8 @@ type Report struct {
 type Round struct {
 	Number  int    `json:"round"`
 	Subject string `json:"subject"` // go-chat, or what it is compared with
+	// Size is the subject's place on the report's axis.
+	Size float64 `json:"size,omitempty"`
 	Measurement
 }
 
@@ -40,6 +44,7 @@ type Measurement struct {
 	Figures []Figure           `json:"figures"`
 	Counts  map[string]int64   `json:"counts,omitempty"` // of the whole round, also outside the measured time
 	Curve   map[string][]Point `json:"percentiles,omitempty"`
+	Series  []Series           `json:"series,omitempty"`
 	Usage   Usage              `json:"usage"`
 	Invalid []string           `json:"invalid,omitempty"`
 	Notes   []string           `json:"notes,omitempty"`
@@ -58,6 +63,19 @@ type Point struct {
 	MS      float64 `json:"ms"`
 }
 
+// Series is a figure that was looked at again and again while it was measured.
+type Series struct {
+	Name   string   `json:"name"`
+	Unit   string   `json:"unit"`
+	Points []Sample `json:"points"` // in the order of time
+}
+
+// Sample is a value at a time since the measurement began.
+type Sample struct {
+	Seconds float64 `json:"s"`
+	Value   float64 `json:"v"`
+}
+
 // Usage is what the sides used while it was measured: CPU in cores, memory in bytes. 0: not known.
 type Usage struct {
 	ServerCPU    float64 `json:"server_cpu"`    // the processes that serve the clients
@@ -67,8 +85,8 @@ type Usage struct {
 	ServerRSS    int64   `json:"server_rss_bytes"`
 }
 
-// Summary is a figure of a subject over the rounds. Ratio is go-chat's figure divided by this subject's, round by round;
-// it is nil for go-chat itself.
+// Summary is a figure of a subject over the rounds. Ratio is the first subject's figure divided by this one's, round by
+// round; it is nil for the first itself, which is go-chat, or the smallest size.
 type Summary struct {
 	Subject string        `json:"subject"`
 	Figure  string        `json:"figure"`
@@ -100,11 +118,8 @@ func (r *Report) Summarise() {
 	type key struct{ subject, name string }
 	seen := make(map[key]bool)
 	var told = make(map[string]bool)
-	var first string
+	first := r.first()
 	for _, round := range r.Rounds {
-		if first == "" {
-			first = round.Subject
-		}
 		for _, f := range round.Figures {
 			if k := (key{round.Subject, f.Name}); !seen[k] {
 				seen[k] = true
@@ -127,6 +142,14 @@ func (r *Report) Summarise() {
 		}
 	}
 	r.Valid = r.Error == "" && len(r.Invalid) == 0 && len(r.Rounds) > 0
+}
+
+// first is the subject that the others are compared with.
+func (r *Report) first() string {
+	if len(r.Rounds) == 0 {
+		return ""
+	}
+	return r.Rounds[0].Subject
 }
 
 // Find returns the summary of a figure of a subject.

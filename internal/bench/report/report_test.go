@@ -17,7 +17,7 @@ import (
 
 // sample is a run of three rounds of two subjects.
 func sample() Report {
-	r := Report{Scenario: "fanout", Server: "embedded", Machine: "2 cores", Parameters: map[string]string{"rooms": "1", "for": "5s"}}
+	r := Report{Scenario: "fanout", Server: "embedded", Machine: "2 cores", Parameters: map[string]string{"rooms": "1", "for": "5s"}, Headline: []string{"messages", "nobody has it"}}
 	for n, values := range [][2]float64{{1000, 500}, {1200, 400}, {900, 300}} {
 		for i, subject := range []string{"go-chat", "baseline"} {
 			m := Measurement{
@@ -139,6 +139,84 @@ func TestPicture(t *testing.T) {
 	var empty Report
 	if err := empty.WritePicture(&picture, SVG); err != nil {
 		t.Errorf("a run without rounds: %v", err)
+	}
+}
+
+// sizes is a run of two rounds at three sizes, with memory over time.
+func sizes() Report {
+	r := Report{Scenario: "sweep", Headline: []string{"cost"}, Axis: "rows"}
+	for n := range 2 {
+		for i, subject := range []string{"10 rows", "100 rows", "1,000 rows"} {
+			m := Measurement{
+				Figures: []Figure{{"cost", "µs", float64(10 + 10*i + 5*n*i)}},
+				Series:  []Series{{Name: "memory", Unit: "MiB", Points: []Sample{{0, 0}, {1, 20}, {2, 40}, {3, 40}}}},
+			}
+			r.Rounds = append(r.Rounds, Round{Number: n + 1, Subject: subject, Size: []float64{10, 100, 1000}[i], Measurement: m})
+		}
+	}
+	r.Summarise()
+	return r
+}
+
+func TestPlotInText(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		r    Report
+		want string
+	}{
+		"spread": {sample(), `
+messages, /s
+  go-chat   1,000  ████████████████▒▒┃▒▒
+  baseline    400  █████▒▒┃▒
+
+█ up to the least of the rounds, ┃ their median, ▒ up to the most
+`},
+		"sizes, over time": {sizes(), `
+cost, µs
+  10 rows     10.0  █████
+  100 rows    22.5  ██████████▒┃▒
+  1,000 rows  35.0  ███████████████▒▒▒┃▒
+
+memory, MiB over time
+  round 1  ▁▅██  0 to 40.0, 3 s
+  round 1, 100 rows  ▁▅██  0 to 40.0, 3 s
+  round 1, 1,000 rows  ▁▅██  0 to 40.0, 3 s
+  round 2  ▁▅██  0 to 40.0, 3 s
+  round 2, 100 rows  ▁▅██  0 to 40.0, 3 s
+  round 2, 1,000 rows  ▁▅██  0 to 40.0, 3 s
+
+█ up to the least of the rounds, ┃ their median, ▒ up to the most
+`},
+		"nothing": {Report{Headline: []string{"messages"}}, ""},
+	} {
+		var b bytes.Buffer
+		if err := tt.r.WritePlot(&b, 40, false); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(tt.want, b.String()); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+		b.Reset()
+		if err := tt.r.WritePlot(&b, 40, true); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := strings.Contains(b.String(), "\x1b["), tt.want != ""; got != want {
+			t.Errorf("%s: colours %v, want %v", name, got, want)
+		}
+	}
+}
+
+func TestPictureOfSizes(t *testing.T) {
+	t.Parallel()
+	r := sizes()
+	var picture bytes.Buffer
+	if err := r.WritePicture(&picture, SVG); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"1,000", "rows", "memory", "10 rows, round 1"} {
+		if !strings.Contains(picture.String(), ">"+want+"<") {
+			t.Errorf("the picture does not say %q", want)
+		}
 	}
 }
 

@@ -33,7 +33,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "\n%s · %s · %s\n%s\n\n", r.Scenario, r.Server, r.Machine, r.sizes())
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\tfigure\tmedian\tleast\tmost\tgo-chat ÷ this")
+	heading := "\tfigure\tmedian\tleast\tmost"
+	if len(r.subjects()) > 1 {
+		heading += "\t" + r.first() + " ÷ this"
+	}
+	fmt.Fprintln(t, heading)
 	subject := ""
 	for _, s := range r.Summary {
 		name := s.Subject
@@ -85,7 +89,7 @@ func trimmed(text string) string {
 // sizes are the parameters, in a fixed order.
 func (r *Report) sizes() string {
 	var parts []string
-	for _, name := range []string{"rooms", "subscribers", "senders", "window", "lag", "rate", "text_bytes", "rows", "events", "for", "rounds"} {
+	for _, name := range []string{"rooms", "subscribers", "senders", "window", "lag", "rate", "text_bytes", "rows", "events", "of", "sizes", "for", "rounds"} {
 		if v := r.Parameters[name]; v != "" {
 			parts = append(parts, strings.ReplaceAll(name, "_", " ")+" "+v)
 		}

@@ -34,3 +34,17 @@ func Ratios(of, by []float64) []float64 {
 	}
 	return ratios
 }
+
+// Slope is by how much y grows with x, by least squares; 0 where the points do not tell.
+func Slope(x, y []float64) float64 {
+	n := float64(min(len(x), len(y)))
+	var sumX, sumY, sumXX, sumXY float64
+	for i := range min(len(x), len(y)) {
+		sumX, sumY = sumX+x[i], sumY+y[i]
+		sumXX, sumXY = sumXX+x[i]*x[i], sumXY+x[i]*y[i]
+	}
+	if d := n*sumXX - sumX*sumX; d != 0 {
+		return (n*sumXY - sumX*sumY) / d
+	}
+	return 0
+}

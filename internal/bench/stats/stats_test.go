@@ -1,6 +1,7 @@
 package stats
 
 import (
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -109,5 +110,23 @@ func TestRatiosAreOfTheSameRound(t *testing.T) {
 	got := Ratios([]float64{10, 30, 8, 5}, []float64{5, 10, 0})
 	if diff := cmp.Diff([]float64{2, 3}, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestSlope(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		x, y []float64
+		want float64
+	}{
+		{[]float64{0, 1, 2}, []float64{5, 7, 9}, 2},
+		{[]float64{10, 20, 30, 40}, []float64{1, 4, 2, 5}, 0.1}, // Σ(x−25)(y−3) = 50, Σ(x−25)² = 500
+		{[]float64{1, 2}, []float64{3, 3}, 0},
+		{[]float64{4, 4}, []float64{1, 2}, 0},
+		{nil, nil, 0},
+	} {
+		if got := Slope(tt.x, tt.y); math.Abs(got-tt.want) > 1e-9 {
+			t.Errorf("%v, %v: got %v, want %v", tt.x, tt.y, got, tt.want)
+		}
 	}
 }
