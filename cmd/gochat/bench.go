@@ -4,16 +4,12 @@ package main
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/bench"
 	benchreport "github.com/rafaeldepontes/go-chat/internal/bench/report"
@@ -31,11 +27,12 @@ type benchConfig struct {
 	goals   *bench.Goals // of all; nil: one scenario
 	json    bool
 	picture string
+	getenv  func(string) string
 }
 
 func benchCommand() command {
 	return command{
-		name: "bench", args: "fanout|ingest|latency|idle|join|drain|all", summary: "measures a chat room under load, beside what it is compared with",
+		name: "bench", args: strings.Join(bench.Scenarios(), "|") + "|" + allScenarios, summary: "measures a chat room under load, beside what it is compared with",
 		setup: func(s *config.Set) runFunc {
 			server := s.String("server", "", "the chat room to measure; without it an installation of its own", config.FlagOnly(), config.Value("URL"),
 				config.Check(config.Optional(config.URL("ws", "wss", "http", "https"))))
@@ -45,13 +42,11 @@ func benchCommand() command {
 			embedded := s.Bool("embedded", false, "the own installation is one gochat up, without PostgreSQL and RabbitMQ", config.FlagOnly())
 			secure := s.Bool("tls", false, "the own installation speaks TLS", config.FlagOnly())
 			baseline := s.Bool("baseline", false, "compare, in alternating rounds, with a plain broadcaster or with the bare database and broker", config.FlagOnly())
-			rounds := s.Int("rounds", 5, "rounds of each", config.FlagOnly(), config.Check(config.Between(1, 1000)))
-			length := s.Duration("for", 5*time.Second, "how long each measurement lasts", config.FlagOnly(), config.Check(config.PositiveDuration))
-			sizes := declareBenchSizes(s)
+			plan := declareBenchPlan(s)
 			asJSON := s.Bool("json", false, "write the result as JSON and no progress", config.FlagOnly())
-			picture := s.String("plot", "", "file for a picture of the result: .svg or .png", config.FlagOnly(), config.Value("FILE"), config.Check(config.Optional(checkPicture)))
+			picture := s.String("plot", "", "file for a picture of the result: .svg or .png; with all one for each scenario, whose number and name go before the ending", config.FlagOnly(), config.Value("FILE"), config.Check(config.Optional(checkPicture)))
 			long := s.Bool("long", false, "with all: also the goals that take minutes each", config.FlagOnly())
-			divide := s.Int("divide", 1, "with all: makes every size smaller by this, to see that it works", config.FlagOnly(), config.Check(config.AtLeast(1)))
+			divide := s.Int("divide", 1, "with all: makes every size, time and number of rounds smaller by this, to see that it works", config.FlagOnly(), config.Check(config.AtLeast(1)))
 			return func(ctx context.Context, std stdio, args []string) error {
 				if len(args) != 1 {
 					return usagef("bench takes one word: %s or %s", strings.Join(bench.Scenarios(), ", "), allScenarios)
@@ -59,7 +54,7 @@ func benchCommand() command {
 				if *server != "" && (*embedded || *secure) {
 					return usagef("--embedded and --tls are about an installation of its own, not about --server")
 				}
-				cfg := benchConfig{json: *asJSON, picture: *picture}
+				cfg := benchConfig{json: *asJSON, picture: *picture, plan: plan(args[0]), getenv: std.getenv}
 				trust, err := ca()
 				if err != nil {
 					return err
@@ -68,13 +63,15 @@ func benchCommand() command {
 					return err
 				}
 				cfg.server.Embedded, cfg.server.TLS = *embedded, *secure
-				cfg.plan = bench.Plan{Scenario: args[0], For: *length, Rounds: *rounds, Baseline: *baseline, Sizes: sizes(args[0])}
+				cfg.plan.Baseline = *baseline
 				cfg.plan.Command = benchLine(cfg, *server)
 				switch {
 				case args[0] == allScenarios && *server != "":
 					return usagef("all measures installations of its own: leave --server out")
 				case args[0] == allScenarios:
-					cfg.goals = &bench.Goals{For: *length, Rounds: *rounds, Long: *long, Divide: *divide, Embedded: *embedded}
+					cfg.goals = &bench.Goals{For: cfg.plan.For, Rounds: cfg.plan.Rounds, Long: *long, Divide: *divide, Embedded: *embedded}
+				case args[0] == bench.Sweep && cfg.plan.Of == "":
+					return usagef("sweep needs --of: one of %s", strings.Join(bench.Sweeps(), ", "))
 				case !bench.Known(args[0]):
 					return usagef("no scenario %q: there are %s, and %s", args[0], strings.Join(bench.Scenarios(), ", "), allScenarios)
 				}
@@ -82,69 +79,6 @@ func benchCommand() command {
 			}
 		},
 	}
-}
-
-// declareBenchSizes declares the numbers of a scenario; 0 is its own default.
-func declareBenchSizes(s *config.Set) func(scenario string) bench.Sizes {
-	number := func(name, help string) *int {
-		return s.Int(name, 0, help+"; 0: as fits the scenario", config.FlagOnly(), config.Check(config.AtLeast(0)))
-	}
-	rooms := number("rooms", "rooms at once")
-	subscribers := number("subscribers", "connections in each room that only read; with idle and join all connections")
-	senders := number("senders", "connections in each room that send")
-	window := number("window", "messages that each sender has in flight where there is no rate")
-	lag := number("lag", "messages that the slowest reader may be behind before senders wait, where there is no rate")
-	text := number("text-bytes", "bytes of each text")
-	rows := number("rows", "with drain: messages that wait in the outbox")
-	events := number("events", "with join: events in the room, in an installation of its own")
-	rate := s.Float("rate", 0, "messages a second of all senders together, by a fixed plan; 0: as fits the scenario", config.FlagOnly(),
-		config.Check(config.NotNegative))
-	return func(scenario string) bench.Sizes {
-		sizes := bench.DefaultSizes(scenario)
-		for _, f := range []struct{ given, size *int }{
-			{rooms, &sizes.Rooms}, {subscribers, &sizes.Subscribers}, {senders, &sizes.Senders}, {window, &sizes.Window},
-			{lag, &sizes.Lag}, {text, &sizes.TextBytes}, {rows, &sizes.Rows}, {events, &sizes.Events},
-		} {
-			if *f.given > 0 {
-				*f.size = *f.given
-			}
-		}
-		if *rate > 0 {
-			sizes.Rate = *rate
-		}
-		return sizes
-	}
-}
-
-// benchServer is the server's part of the configuration.
-func benchServer(address string, trust *tls.Config, pids string) (bench.Config, error) {
-	var c bench.Config
-	c.Version, c.Trust = readBuild().Version, trust
-	for _, text := range config.List(pids) {
-		pid, _ := strconv.Atoi(text) // checked
-		c.PIDs = append(c.PIDs, pid)
-	}
-	var err error
-	if address != "" {
-		c.Server, err = url.Parse(address)
-	}
-	return c, err
-}
-
-func checkPIDs(text string) error {
-	for _, pid := range config.List(text) {
-		if n, err := strconv.Atoi(pid); err != nil || n <= 0 {
-			return fmt.Errorf("%q is no process id", pid)
-		}
-	}
-	return nil
-}
-
-func checkPicture(path string) error {
-	if ext := filepath.Ext(path); ext != ".svg" && ext != ".png" {
-		return fmt.Errorf("want a file that ends in .svg or .png, not %q", path)
-	}
-	return nil
 }
 
 // runBench measures, and tells the result. The error is for what could not be measured, or is not valid.
@@ -196,13 +130,9 @@ func measure(ctx context.Context, cfg benchConfig, display *benchDisplay, out io
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	err = errors.Join(err, tellReport(cfg, out, r, ""))
 	if cfg.json {
 		err = errors.Join(err, benchreport.WriteJSON(out, r))
-	} else {
-		err = errors.Join(err, r.WriteTable(out))
-	}
-	if cfg.picture != "" && len(r.Rounds) > 0 {
-		err = errors.Join(err, writeBenchPicture(cfg.picture, r))
 	}
 	if err == nil && !r.Valid {
 		err = fmt.Errorf("%w: %s", errNotValid, r.Invalid[0])
@@ -210,17 +140,34 @@ func measure(ctx context.Context, cfg benchConfig, display *benchDisplay, out io
 	return err
 }
 
+// tellReport shows a report as it was asked for, but for JSON. number goes into the name of its picture.
+func tellReport(cfg benchConfig, out io.Writer, r benchreport.Report, number string) error {
+	var err error
+	if !cfg.json {
+		colours, columns := terminal(out, cfg.getenv)
+		err = errors.Join(r.WriteTable(out), r.WritePlot(out, columns, colours))
+	}
+	if cfg.picture != "" && len(r.Rounds) > 0 {
+		path := cfg.picture
+		if ext := filepath.Ext(path); number != "" {
+			path = strings.TrimSuffix(path, ext) + "-" + number + "-" + r.Scenario + ext
+		}
+		err = errors.Join(err, writeBenchPicture(path, r))
+	}
+	return err
+}
+
 // measureGoals prints each scenario's table and then the table of goals. A goal that is missed is no error.
 func measureGoals(ctx context.Context, cfg benchConfig, display *benchDisplay, out io.Writer) error {
 	var reports []benchreport.Report
+	var told error
 	goals, err := bench.RunGoals(ctx, cfg.server, *cfg.goals, func(r benchreport.Report) {
 		display.end()
 		reports = append(reports, r)
-		if !cfg.json {
-			_ = r.WriteTable(out) // nobody can do anything about a terminal that went away
-		}
+		told = errors.Join(told, tellReport(cfg, out, r, fmt.Sprintf("%02d", len(reports))))
 	})
 	display.end()
+	err = errors.Join(err, told)
 	if cfg.json {
 		return errors.Join(err, benchreport.WriteJSON(out, map[string]any{"goals": goals, "reports": reports}))
 	}
@@ -237,32 +184,4 @@ func writeBenchPicture(path string, r benchreport.Report) error {
 		return fmt.Errorf("write the picture: %w", err)
 	}
 	return nil
-}
-
-// benchLine is the command line that repeats a run, with every size.
-func benchLine(cfg benchConfig, server string) string {
-	p := cfg.plan
-	var flags []string
-	line := fmt.Sprintf("gochat bench %s --rounds %d --for %s", p.Scenario, p.Rounds, p.For)
-	for _, switched := range []struct {
-		on   bool
-		flag string
-	}{{server != "", "--server " + serverName(server)}, {cfg.server.Embedded, "--embedded"}, {cfg.server.TLS, "--tls"}, {p.Baseline, "--baseline"}} {
-		if switched.on {
-			flags = append(flags, switched.flag)
-		}
-	}
-	line = strings.Join(append([]string{line}, flags...), " ")
-	for _, size := range []struct {
-		flag  string
-		value int
-	}{{"rooms", p.Rooms}, {"subscribers", p.Subscribers}, {"senders", p.Senders}, {"window", p.Window}, {"lag", p.Lag}, {"text-bytes", p.TextBytes}, {"rows", p.Rows}, {"events", p.Events}} {
-		if size.value > 0 {
-			line += fmt.Sprintf(" --%s %d", size.flag, size.value)
-		}
-	}
-	if p.Rate > 0 {
-		line += " --rate " + strconv.FormatFloat(p.Rate, 'f', -1, 64)
-	}
-	return line
 }

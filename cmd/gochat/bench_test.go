@@ -5,10 +5,12 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"image/png"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -42,10 +44,13 @@ func TestBenchMeasuresAServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"join 1/2 go-chat", "join 2/2 go-chat", "until all had joined", "subscribers 20"} {
+	for _, want := range []string{"join 1/2 go-chat", "join 2/2 go-chat", "until all had joined", "subscribers 20", "until all had joined, ms\n  go-chat  "} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("no %q in:\n%s", want, stdout)
 		}
+	}
+	if !strings.ContainsAny(stdout, "█┃") || strings.Contains(stdout, "\x1b") {
+		t.Errorf("no plain bars in:\n%s", stdout)
 	}
 	f, err := os.Open(picture)
 	if err != nil {
@@ -84,11 +89,33 @@ func TestWrongUsageOfBench(t *testing.T) {
 		{[]string{"fanout", "--server", "ws://localhost:1", "--embedded"}, "not about --server"},
 		{[]string{"fanout", "--plot", "x.gif"}, ".svg or .png"},
 		{[]string{"fanout", "--pid", "1,x"}, "no process id"},
+		{[]string{"sweep"}, "sweep needs --of: one of rooms, subscribers, table, text"},
+		{[]string{"sweep", "--of", "moons"}, "moons"},
+		{[]string{"sweep", "--of", "rooms", "--sizes", "10,x"}, "no size"},
 	} {
 		_, _, err := call(t, nil, append([]string{"bench"}, tt.args...)...)
 		if exitCode(err) != 2 || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%q: got code %d, %v; want %q", tt.args, exitCode(err), err, tt.want)
 		}
+	}
+}
+
+func TestBenchSweepsAServer(t *testing.T) {
+	t.Parallel()
+	picture := filepath.Join(t.TempDir(), "run.svg")
+	stdout, _, err := call(t, nil, "bench", "sweep", "--of", "subscribers", "--sizes", "2,5", "--server", benchTarget(t), "--pid", strconv.Itoa(os.Getpid()),
+		"--rounds", "1", "--for", "300ms", "--window", "4", "--plot", picture)
+	if err != nil && !errors.Is(err, errNotValid) { // server and generator are one process here
+		t.Fatal(err)
+	}
+	for _, want := range []string{"sizes 2,5", "2 subscribers ÷ this", "CPU of the server for each delivery, µs\n  2 subscribers  "} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in:\n%s", want, stdout)
+		}
+	}
+	b, err := os.ReadFile(picture)
+	if err != nil || !strings.Contains(string(b), "CPU of the server for each delivery") {
+		t.Errorf("got %v: %.200s", err, b)
 	}
 }
 

@@ -17,7 +17,6 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/internal/bench/report"
 	"github.com/rafaeldepontes/go-chat/internal/bench/stats"
-	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/migrations"
 )
 
@@ -77,7 +76,7 @@ func (i *installation) bare(ctx context.Context, p Plan) (all []subject, done fu
 		err = add(BareInsert, 1, senders)
 	case p.Scenario == Ingest:
 		err = errors.Join(add(BareInsert, 1, senders), add(BareCommits, senders, 1))
-	case p.Scenario == Drain && i.broker != nil:
+	case (p.Scenario == Drain || p.Scenario == Stages) && i.broker != nil:
 		broker, err := i.bareBroker(ctx, p, &closers)
 		if err != nil {
 			return nil, done, err
@@ -90,18 +89,11 @@ func (i *installation) bare(ctx context.Context, p Plan) (all []subject, done fu
 // bareWriter makes connections to an empty database of the installation's kind.
 func (i *installation) bareWriter(ctx context.Context, closers *[]func()) (func() (writeRows, error), error) {
 	if i.postgres == nil {
-		file, err := db.OpenSQLite(ctx, filepath.Join(i.cfg.Dir, "bare-"+newRun()+".db"))
+		file, err := migratedFile(ctx, filepath.Join(i.cfg.Dir, "bare-"+newRun()+".db"), migrations.Chatroom)
 		if err != nil {
 			return nil, err
 		}
 		*closers = append(*closers, func() { _ = file.Close() })
-		m, err := migrations.SQLite(file.Writer, migrations.Chatroom)
-		if err != nil {
-			return nil, err
-		}
-		if _, err := m.Up(ctx); err != nil {
-			return nil, err
-		}
 		return func() (writeRows, error) {
 			return func(ctx context.Context, rows []sentRow) error { return insertSQLite(ctx, file.Writer, rows) }, nil
 		}, nil

@@ -30,6 +30,8 @@ type bareBroker struct {
 	rows     int
 	seq      int64
 	room     string
+	// What its figures are called, so that they stand beside those of the scenario.
+	published, consumed string
 }
 
 func (i *installation) bareBroker(ctx context.Context, p Plan, closers *[]func()) (*bareBroker, error) {
@@ -38,7 +40,10 @@ func (i *installation) bareBroker(ctx context.Context, p Plan, closers *[]func()
 		return nil, fmt.Errorf("connect to the broker: %w", err)
 	}
 	*closers = append(*closers, func() { _ = conn.Close() })
-	b := &bareBroker{text: strings.Repeat("x", max(p.TextBytes, 1)), rows: min(p.Rows, bareMost), room: "bare-" + newRun()}
+	b := &bareBroker{text: strings.Repeat("x", max(p.TextBytes, 1)), rows: min(p.Rows, bareMost), room: "bare-" + newRun(), published: figureMessages, consumed: figureMessages}
+	if p.Scenario == Stages {
+		b.published, b.consumed = figurePublished, figureConsumed
+	}
 	if b.ch, err = conn.Channel(); err != nil {
 		return nil, err
 	}
@@ -98,7 +103,7 @@ func (b *bareBroker) publishing(ctx context.Context, length time.Duration) (repo
 		}
 		n += bareWindow
 	}
-	return bareMeasured(before, n), nil
+	return bareMeasured(b.published, before, n), nil
 }
 
 // consuming publishes first, and counts from the first delivery asked for to the last acknowledgement.
@@ -142,7 +147,7 @@ func (b *bareBroker) consuming(ctx context.Context, _ time.Duration) (report.Mea
 		}
 		n += len(batch)
 	}
-	m = bareMeasured(before, b.rows)
+	m = bareMeasured(b.consumed, before, b.rows)
 	return m, b.ch.Cancel("bare", false)
 }
 
@@ -159,10 +164,10 @@ func (b *bareBroker) store(ctx context.Context, batch []events.MessageSent) erro
 	return err
 }
 
-func bareMeasured(before usage, n int) report.Measurement {
+func bareMeasured(figure string, before usage, n int) report.Measurement {
 	after := usage{at: time.Now(), generator: ownCPU()}
 	m := report.Measurement{Seconds: after.at.Sub(before.at).Seconds(), Usage: between(before, after)}
-	m.Figures = []report.Figure{{Name: figureMessages, Unit: "/s", Value: float64(n) / m.Seconds}}
+	m.Figures = []report.Figure{{Name: figure, Unit: "/s", Value: float64(n) / m.Seconds}}
 	m.Counts = map[string]int64{"rows": int64(n)}
 	return m
 }

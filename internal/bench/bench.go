@@ -21,7 +21,6 @@ import (
 	"os"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -38,55 +37,6 @@ const (
 	Subject  = "go-chat"
 	Baseline = "baseline" // the gorilla broadcaster
 )
-
-// Scenarios.
-const (
-	Fanout  = "fanout"
-	Ingest  = "ingest"
-	Latency = "latency"
-	Idle    = "idle"
-	Join    = "join"
-	Drain   = "drain"
-)
-
-// Scenarios returns the names of all.
-func Scenarios() []string { return []string{Fanout, Ingest, Latency, Idle, Join, Drain} }
-
-// Known tells whether there is such a scenario.
-func Known(scenario string) bool { return slices.Contains(Scenarios(), scenario) }
-
-// Sizes are the numbers of a scenario; a field that it does not use is ignored.
-type Sizes struct {
-	Rooms       int     // that are used at once
-	Subscribers int     // in each room, who only read; in idle and join all connections
-	Senders     int     // in each room
-	Window      int     // messages in flight of each sender, at saturation
-	Lag         int     // how far the slowest reader may be behind, in messages, before senders wait, at saturation; 0: any
-	Rate        float64 // messages a second of all senders together; 0: saturation
-	TextBytes   int
-	Rows        int // of the backlog in drain
-	Events      int // in the long room of join
-}
-
-// DefaultSizes are those of a scenario.
-func DefaultSizes(scenario string) Sizes {
-	s := Sizes{Rooms: 1, TextBytes: 100}
-	switch scenario {
-	case Fanout:
-		s.Subscribers, s.Senders, s.Window, s.Lag = 1000, 8, 64, 500
-	case Ingest:
-		s.Rooms, s.Senders, s.Window = 64, 1, 1
-	case Latency:
-		s.Subscribers, s.Senders, s.Window, s.Rate = 100, 1, 1, 500
-	case Idle:
-		s.Subscribers, s.Rooms, s.TextBytes = 1000, 100, 0
-	case Join:
-		s.Subscribers, s.Events, s.TextBytes = 1000, 100_000, 0
-	case Drain:
-		s.Rows, s.Rooms = 100_000, 64
-	}
-	return s
-}
 
 // Config of the server and of the rounds.
 type Config struct {
@@ -112,16 +62,6 @@ type Progress struct {
 	Text              string // what goes on
 }
 
-// Plan is one scenario to run.
-type Plan struct {
-	Scenario string
-	Sizes
-	For      time.Duration // each measurement
-	Rounds   int
-	Baseline bool   // also what it is compared with
-	Command  string // runs it again
-}
-
 // subject is something that a round can measure.
 type subject interface {
 	name() string
@@ -132,8 +72,9 @@ type subject interface {
 type Bench struct {
 	cfg       Config
 	server    *server
-	own       *installation // nil: somebody else's server
-	broadcast *server       // nil until it is needed
+	own       *installation         // nil: somebody else's server
+	broadcast *server               // nil until it is needed
+	filled    map[int]*installation // beside own, by the rows in their tables; down while they are not measured
 	closers   []func()
 }
 
@@ -148,12 +89,14 @@ func Open(ctx context.Context, cfg Config) (*Bench, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, err
 	}
-	b := &Bench{cfg: cfg}
+	b := &Bench{cfg: cfg, filled: make(map[int]*installation)}
 	if cfg.Server != nil {
 		pids := slices.Clone(cfg.PIDs)
 		b.server = &server{
 			name: Subject, dialer: &wire.Dialer{Server: cfg.Server, TLS: cfg.Trust, Protocol: frame.Protocol},
 			front: func() []int { return pids }, back: func() []int { return nil },
+			watched: []watched{{serverMemory, func() []int { return pids }}},
+			restart: func(context.Context) error { return nil },
 		}
 		return b, nil
 	}
@@ -182,7 +125,7 @@ func (b *Bench) Run(ctx context.Context, p Plan) (Report, error) {
 	}
 	r := Report{
 		Scenario: p.Scenario, Version: b.cfg.Version, Machine: machine(), Started: time.Now().UTC(), Command: p.Command, Server: b.kind(),
-		Parameters: p.parameters(), Invalid: []string{},
+		Parameters: p.parameters(), Headline: headline(p.Scenario), Axis: p.axis(), Invalid: []string{},
 	}
 	err := b.run(ctx, p, &r)
 	r.DurationMS = time.Since(r.Started).Milliseconds()
@@ -206,21 +149,6 @@ func (b *Bench) kind() string {
 
 func machine() string {
 	return fmt.Sprintf("%d cores, %s/%s, %s", runtime.NumCPU(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-}
-
-func (p Plan) parameters() map[string]string {
-	all := map[string]string{"for": p.For.String(), "rounds": strconv.Itoa(p.Rounds)}
-	for name, n := range map[string]int{
-		"rooms": p.Rooms, "subscribers": p.Subscribers, "senders": p.Senders, "window": p.Window, "lag": p.Lag, "text_bytes": p.TextBytes, "rows": p.Rows, "events": p.Events,
-	} {
-		if n != 0 {
-			all[name] = strconv.Itoa(n)
-		}
-	}
-	if p.Rate > 0 {
-		all["rate"] = strconv.FormatFloat(p.Rate, 'f', -1, 64)
-	}
-	return all
 }
 
 func (b *Bench) run(ctx context.Context, p Plan, r *Report) error {
@@ -252,7 +180,11 @@ func (b *Bench) run(ctx context.Context, p Plan, r *Report) error {
 			measured[s.name()] = m
 		}
 		for _, s := range subjects {
-			r.Rounds = append(r.Rounds, report.Round{Number: round, Subject: s.name(), Measurement: measured[s.name()]})
+			at := report.Round{Number: round, Subject: s.name(), Measurement: measured[s.name()]}
+			if s, ok := s.(*sweeping); ok {
+				at.Size = float64(s.size)
+			}
+			r.Rounds = append(r.Rounds, at)
 		}
 	}
 	return nil
@@ -260,21 +192,17 @@ func (b *Bench) run(ctx context.Context, p Plan, r *Report) error {
 
 // subjects are go-chat, and what it is compared with. done is to be called in any case.
 func (b *Bench) subjects(ctx context.Context, p Plan, tell func(string)) (all []subject, done func(), err error) {
-	done = func() {}
-	if p.Scenario == Drain && b.own == nil {
-		return nil, done, errors.New("drain fills the outbox of an installation of its own, not of another server")
+	if p.Scenario == Sweep {
+		return b.sweep(ctx, p, tell)
 	}
+	done = func() {}
 	servers := []*server{b.server}
-	if p.Baseline && p.Scenario != Drain && (p.Scenario != Ingest || b.own == nil) {
-		if b.broadcast == nil {
-			s, stop, err := broadcaster(ctx, b.cfg)
-			if err != nil {
-				return nil, done, err
-			}
-			b.broadcast = s
-			b.closers = append(b.closers, stop)
+	if p.Baseline && p.broadcasts(b.own != nil) {
+		s, err := b.broadcaster(ctx)
+		if err != nil {
+			return nil, done, err
 		}
-		servers = append(servers, b.broadcast)
+		servers = append(servers, s)
 	}
 	for _, s := range servers {
 		switch p.Scenario {
@@ -284,13 +212,24 @@ func (b *Bench) subjects(ctx context.Context, p Plan, tell func(string)) (all []
 			all = append(all, &idle{server: s, Sizes: p.Sizes, tell: tell})
 		case Join:
 			all = append(all, &joining{server: s, own: b.own, Sizes: p.Sizes, tell: tell})
+		case Churn:
+			all = append(all, &churn{server: s, Sizes: p.Sizes, tell: tell})
 		case Drain:
+			if b.own == nil {
+				return nil, done, errors.New("drain fills the outbox of an installation of its own, not of another server")
+			}
 			all = append(all, &drain{own: b.own, Sizes: p.Sizes, tell: tell})
+		case Stages:
+			if b.own == nil || b.own.broker == nil {
+				return nil, done, errors.New("stages needs a split installation of its own: it stops and starts the persister")
+			}
+			all = append(all, &stages{own: b.own, title: Subject, Sizes: p.Sizes, tell: tell},
+				&stages{own: b.own, title: OneByOne, batch: 1, Sizes: p.Sizes, tell: tell})
 		default:
 			return nil, done, fmt.Errorf("no scenario %q; there are %s", p.Scenario, strings.Join(Scenarios(), ", "))
 		}
 	}
-	if p.Baseline && b.own != nil && (p.Scenario == Ingest || p.Scenario == Drain || p.Scenario == Latency) {
+	if p.Baseline && b.own != nil && slices.Contains([]string{Ingest, Drain, Stages, Latency}, p.Scenario) {
 		bare, closeBare, err := b.own.bare(ctx, p)
 		if err != nil {
 			return nil, done, err
@@ -298,6 +237,19 @@ func (b *Bench) subjects(ctx context.Context, p Plan, tell func(string)) (all []
 		all, done = append(all, bare...), closeBare
 	}
 	return all, done, nil
+}
+
+// broadcaster is the baseline, started when it is needed first.
+func (b *Bench) broadcaster(ctx context.Context) (*server, error) {
+	if b.broadcast == nil {
+		s, stop, err := broadcaster(ctx, b.cfg)
+		if err != nil {
+			return nil, err
+		}
+		b.broadcast = s
+		b.closers = append(b.closers, stop)
+	}
+	return b.broadcast, nil
 }
 
 // newRun names a round, so that its rooms, senders and ids are its own.

@@ -86,11 +86,12 @@ func mustCount(t *testing.T, r bench.Report, connections, inRoom int64) {
 	}
 }
 
-// Each scenario for a second against a gochat up of its own, beside what it is compared with.
+// Each scenario for a moment against a gochat up of its own, beside what it is compared with.
 func TestScenarios(t *testing.T) {
+	t.Parallel()
 	b := mustOpen(t, bench.Config{Embedded: true})
 	plan := func(scenario string, change func(*bench.Plan)) bench.Plan {
-		p := bench.Plan{Scenario: scenario, Sizes: bench.DefaultSizes(scenario), For: time.Second, Rounds: 2, Baseline: true}
+		p := bench.Plan{Scenario: scenario, Sizes: bench.DefaultSizes(scenario), For: 500 * time.Millisecond, Rounds: 2, Baseline: true}
 		change(&p)
 		return p
 	}
@@ -121,13 +122,18 @@ func TestScenarios(t *testing.T) {
 		}
 	})
 	t.Run(bench.Idle, func(t *testing.T) {
-		r := mustMeasure(t, b, plan(bench.Idle, func(p *bench.Plan) { p.Subscribers, p.Rooms = 300, 30 }), bench.Subject, bench.Baseline)
-		if s, ok := r.Find(bench.Subject, "resident memory for each connection"); !ok || s.Rounds != 2 {
+		r := mustMeasure(t, b, plan(bench.Idle, func(p *bench.Plan) { p.Subscribers, p.Rooms, p.Rounds = 300, 30, 1 }), bench.Subject, bench.Baseline)
+		if s, ok := r.Find(bench.Subject, "resident memory for each connection"); !ok || s.Over.Min <= 0 {
 			t.Errorf("got %+v", s)
+		}
+		for _, round := range r.Rounds {
+			if len(round.Series) != 1 || len(round.Series[0].Points) < 2 {
+				t.Errorf("%s: got %+v, want its memory over time", round.Subject, round.Series)
+			}
 		}
 	})
 	t.Run(bench.Join, func(t *testing.T) {
-		r := mustMeasure(t, b, plan(bench.Join, func(p *bench.Plan) { p.Subscribers, p.Events = 60, 2500 }), bench.Subject, bench.Baseline)
+		r := mustMeasure(t, b, plan(bench.Join, func(p *bench.Plan) { p.Subscribers, p.Events, p.Rounds = 60, 2500, 1 }), bench.Subject, bench.Baseline)
 		for _, round := range r.Rounds {
 			want := map[string]int64{bench.Subject: 60 * 50, bench.Baseline: 0}[round.Subject] // the newest 50 for each
 			if round.Counts["joined"] != 60 || round.Counts["delivered"] != want {
@@ -138,8 +144,41 @@ func TestScenarios(t *testing.T) {
 			t.Errorf("got %+v", s)
 		}
 	})
+	t.Run(bench.Churn, func(t *testing.T) {
+		r := mustMeasure(t, b, plan(bench.Churn, func(p *bench.Plan) { p.Subscribers, p.Rooms, p.Window = 8, 3, 2 }), bench.Subject)
+		for _, round := range r.Rounds {
+			c := round.Counts
+			if c["connections"] == 0 || c["sent"] != 2*c["connections"] || c["accepted"] != c["sent"] || c["delivered"] < c["sent"] {
+				t.Errorf("%s: got %v, want two messages of each connection, which saw them", round.Subject, c)
+			}
+		}
+		for _, figure := range []string{"server memory, last third ÷ middle third", "server memory, last third", "from connecting to leaving p50"} {
+			if s, ok := r.Find(bench.Subject, figure); !ok || s.Over.Min <= 0 {
+				t.Errorf("%s: got %+v", figure, s)
+			}
+		}
+	})
+	t.Run(bench.Sweep, func(t *testing.T) {
+		r := mustMeasure(t, b, plan(bench.Sweep, func(p *bench.Plan) {
+			p.Of, p.At, p.Rooms, p.Rounds = bench.OfTable, []int{1000, 5000}, 8, 1
+		}), "1,000 rows", "5,000 rows")
+		for i, round := range r.Rounds {
+			if want := []float64{1000, 5000}[i]; round.Size != want || round.Counts["accepted"] == 0 || round.Counts["delivered"] != round.Counts["sent"] {
+				t.Errorf("round %d: got size %v, %v; want %v", round.Number, round.Size, round.Counts, want)
+			}
+		}
+		for _, figure := range []string{"CPU of the server for each delivery", "CPU of all sides for each message"} {
+			if s, ok := r.Find("5,000 rows", figure); !ok || s.Over.Min <= 0 || s.Ratio == nil {
+				t.Errorf("%s: got %+v", figure, s)
+			}
+		}
+		_, err := b.Run(t.Context(), bench.Plan{Scenario: bench.Sweep, Of: "moons", Rounds: 1})
+		if err == nil || !strings.Contains(err.Error(), `no sweep of "moons"`) {
+			t.Errorf("got %v", err)
+		}
+	})
 	t.Run(bench.Drain, func(t *testing.T) {
-		r := mustMeasure(t, b, plan(bench.Drain, func(p *bench.Plan) { p.Rows, p.Rooms = 3000, 7 }), bench.Subject)
+		r := mustMeasure(t, b, plan(bench.Drain, func(p *bench.Plan) { p.Rows, p.Rooms, p.Rounds = 3000, 7, 1 }), bench.Subject)
 		for _, round := range r.Rounds {
 			if got, want := round.Counts["rows"], int64(3000/7*7); got != want {
 				t.Errorf("got %d rows, want %d", got, want)
@@ -153,22 +192,40 @@ func TestScenarios(t *testing.T) {
 
 // The split installation, with the bare components on its own servers.
 func TestSplit(t *testing.T) {
+	t.Parallel()
 	b := mustOpen(t, bench.Config{})
 	p := bench.Plan{Scenario: bench.Ingest, Sizes: bench.DefaultSizes(bench.Ingest), For: 500 * time.Millisecond, Rounds: 1, Baseline: true}
 	p.Rooms = 4
 	mustCount(t, mustMeasure(t, b, p, bench.Subject, bench.BareInsert, bench.BareCommits), 4, 1)
 
-	p.Scenario, p.Rows = bench.Drain, 2000
-	r := mustMeasure(t, b, p, bench.Subject, bench.BarePublish, bench.BareConsume)
+	p.Scenario, p.Rows = bench.Stages, 8000
+	r := mustMeasure(t, b, p, bench.Subject, bench.OneByOne, bench.BarePublish, bench.BareConsume)
 	for _, round := range r.Rounds {
-		if n := round.Counts["rows"]; n != 2000 && round.Subject != bench.BarePublish || n == 0 {
+		if n := round.Counts["rows"]; n != 8000 && round.Subject != bench.BarePublish || n == 0 {
 			t.Errorf("%s: got %d rows", round.Subject, n)
 		}
+		switch n := round.Counts["messages"]; {
+		case round.Subject == bench.Subject && (n == 0 || n > 8000/20), round.Subject == bench.OneByOne && n != 8000:
+			t.Errorf("%s: got %d messages", round.Subject, n)
+		}
 	}
+	for _, figure := range []string{"published", "consumed and stored"} {
+		for _, subject := range []string{bench.Subject, bench.OneByOne} {
+			if s, ok := r.Find(subject, figure); !ok || s.Over.Min <= 0 {
+				t.Errorf("%s, %s: got %+v", subject, figure, s)
+			}
+		}
+	}
+
+	// The tables of another database and other queues on the same servers.
+	p = bench.Plan{Scenario: bench.Sweep, Of: bench.OfTable, At: []int{2000}, For: 300 * time.Millisecond, Rounds: 1}
+	p.Rooms = 4
+	mustCount(t, mustMeasure(t, b, p, "2,000 rows"), 4, 1)
 }
 
 // TLS connections are read by another path.
 func TestTLS(t *testing.T) {
+	t.Parallel()
 	b := mustOpen(t, bench.Config{Embedded: true, TLS: true})
 	p := bench.Plan{Scenario: bench.Fanout, Sizes: bench.DefaultSizes(bench.Fanout), For: 300 * time.Millisecond, Rounds: 1}
 	p.Subscribers, p.Senders, p.Window = 5, 4, 8

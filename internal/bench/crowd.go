@@ -93,20 +93,24 @@ func (c *crowd) close() {
 	c.wg.Wait()
 }
 
-// totals are the counts of all members.
+// totals are the counts of one member, or of many.
 type totals struct {
 	sent, accepted, delivered, refused, gaps, repeats, again int64
 }
 
+func (t *totals) add(o totals) {
+	t.sent += o.sent
+	t.accepted += o.accepted
+	t.delivered += o.delivered
+	t.refused += o.refused
+	t.gaps += o.gaps
+	t.repeats += o.repeats
+	t.again += o.again
+}
+
 func (c *crowd) totals() (t totals) {
 	for _, m := range c.members {
-		t.sent += m.sends()
-		t.accepted += m.answered.Load()
-		t.delivered += m.events.Load()
-		t.refused += m.refused.Load()
-		t.gaps += m.gaps.Load()
-		t.repeats += m.repeats.Load()
-		t.again += m.again.Load()
+		t.add(m.totals())
 	}
 	return t
 }

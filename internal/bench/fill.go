@@ -26,7 +26,7 @@ const rowsAtOnce = 1000
 // fillRoom makes a room with a history, as if all of it were stored long ago. A room that is there already stays.
 func (i *installation) fillRoom(ctx context.Context, room string, n int) error {
 	if i.postgres != nil {
-		conn, err := pgx.Connect(ctx, i.postgres.URL())
+		conn, err := pgx.Connect(ctx, i.database)
 		if err != nil {
 			return fmt.Errorf("fill %s: %w", room, err)
 		}
@@ -78,6 +78,22 @@ func (i *installation) inFile(ctx context.Context, service migrations.Service, f
 	return errors.Join(db.InTx(ctx, file.Writer, f), file.Close())
 }
 
+// migratedFile opens a SQLite file, made when missing, with a service's tables.
+func migratedFile(ctx context.Context, path string, service migrations.Service) (*db.SQLite, error) {
+	file, err := db.OpenSQLite(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	m, err := migrations.SQLite(file.Writer, service)
+	if err == nil {
+		_, err = m.Up(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return file, nil
+}
+
 // fillOutbox accepts rows without a chat room: each of the rooms has the given number of events, none published.
 func (i *installation) fillOutbox(ctx context.Context, room func(int) string, rooms, each, text int) error {
 	write, done, err := i.outboxWriter(ctx)
@@ -104,7 +120,7 @@ func (i *installation) fillOutbox(ctx context.Context, room func(int) string, ro
 
 func (i *installation) outboxWriter(ctx context.Context) (write func([]sentRow) error, done func() error, err error) {
 	if i.postgres != nil {
-		conn, err := pgx.Connect(ctx, i.postgres.URL())
+		conn, err := pgx.Connect(ctx, i.database)
 		if err != nil {
 			return nil, nil, err
 		}

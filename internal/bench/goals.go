@@ -3,114 +3,23 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/bench/report"
 	"github.com/rafaeldepontes/go-chat/internal/bench/stats"
 )
 
-// aim is what one figure of a run should be. With a subject it is about the ratio of go-chat's figure to that one's.
-type aim struct {
-	text    string
-	figure  string
-	subject string
-	atLeast float64 // 0: no lower bound
-	below   float64 // 0: no upper bound
-}
-
-// trial is a scenario with its aims.
-type trial struct {
-	scenario string
-	change   func(*Sizes)
-	embedded bool
-	tls      bool
-	long     string // why it takes too long for every day; empty: it does not
-	aims     []aim
-}
-
-// trials are the project's goals for speed, each measured in the same run as what it is compared with.
-func trials() []trial {
-	return []trial{
-		{scenario: Fanout, change: func(s *Sizes) {}, aims: []aim{
-			{"fan-out to 1,000 at saturation, work for a CPU-second", figurePerCPU, Baseline, 2.5, 0},
-		}},
-		{scenario: Latency, change: func(s *Sizes) { s.Subscribers, s.Rate = 1000, 500 }, aims: []aim{
-			{"fan-out to 1,000 at 500 messages/s, p99", figureLatency + " p99", Baseline, 0, 0.5},
-		}},
-		{scenario: Fanout, change: func(s *Sizes) { s.Rooms, s.Subscribers, s.Senders, s.Window = 100, 9, 1, 16 }, aims: []aim{
-			{"100 rooms of 10, deliveries/s", figureDelivered, Baseline, 1, 0},
-		}},
-		{scenario: Fanout, change: func(s *Sizes) { s.Rooms, s.Subscribers, s.Senders, s.Window = 1000, 1, 1, 4 }, aims: []aim{
-			{"1,000 rooms of 2, deliveries/s", figureDelivered, Baseline, 1, 0},
-		}},
-		{scenario: Ingest, change: func(s *Sizes) {}, aims: []aim{
-			{"64 senders, a room each, accepted/s", figureMessages, "", 20_000, 0},
-			{"64 senders against 64 bare commits", figureMessages, BareCommits, 1.25, 0},
-			{"64 senders against a bare batched insert", figureMessages, BareInsert, 0.35, 0},
-		}},
-		{scenario: Ingest, change: func(s *Sizes) { s.Rooms, s.Senders = 1, 64 }, aims: []aim{
-			{"one hot room of 64 senders, accepted/s", figureMessages, "", 6000, 0},
-			{"one hot room, p50 until accepted, ms", figureAccepted + " p50", "", 0, 5},
-			{"one hot room, p99 until accepted, ms", figureAccepted + " p99", "", 0, 25},
-		}},
-		{scenario: Latency, change: func(s *Sizes) { s.Subscribers, s.Rate = 1, 20 }, aims: []aim{
-			{"one sender, p50 until accepted", figureAccepted + " p50", BareCommit, 0, 1.5},
-		}},
-		{scenario: Drain, change: func(s *Sizes) {}, aims: []aim{
-			{"a backlog against bare confirms one by one", figureMessages, BarePublish, 2, 0},
-			{"a backlog against bare consume and store one by one", figureMessages, BareConsume, 2, 0},
-		}},
-		{scenario: Drain, change: func(s *Sizes) { s.Rows = 500_000 }, long: "500,000 rows", aims: []aim{
-			{"500,000 rows after an outage, rows/s", figureMessages, "", 20_000, 0},
-		}},
-		{scenario: Latency, change: func(s *Sizes) { s.Rooms, s.Senders, s.Subscribers, s.Rate = 64, 1, 1, 10_000 }, long: "two minutes at 10,000/s", aims: []aim{
-			{"10,000 messages/s for two minutes, accepted/s", figureMessages, "", 9900, 0},
-			{"10,000 messages/s for two minutes, p99 until stored, ms", figureStored + " p99", "", 0, 500},
-		}},
-		{scenario: Join, change: func(s *Sizes) { s.Subscribers = 2000 }, aims: []aim{
-			{"2,000 clients join one room, ms until all have", figureAllJoined, "", 0, 2000},
-		}},
-		{scenario: Join, change: func(s *Sizes) { s.Events = 5_000_000 }, long: "5 million events", aims: []aim{
-			{"first page of 5 million events, ms", figureLongPage + " p50", figureShortPage + " p50", 0, 1.5},
-		}},
-		{scenario: Idle, change: func(s *Sizes) { s.Subscribers, s.Rooms = 10_000, 1000 }, aims: []aim{
-			{"10,000 idle connections, KiB for each", figureMemory, "", 0, 12},
-		}},
-		{scenario: Ingest, embedded: true, change: func(s *Sizes) {}, aims: []aim{
-			{"embedded, 64 senders against a bare batched insert", figureMessages, BareInsert, 0.5, 0},
-		}},
-		{scenario: Idle, embedded: true, tls: true, change: func(s *Sizes) { s.Subscribers, s.Rooms = 10_000, 1000 }, aims: []aim{
-			{"10,000 idle connections with TLS, embedded, KiB for each", figureMemory, "", 0, 32},
-		}},
-	}
-}
-
-// unmeasured are the goals that no scenario measures yet, and why.
-func unmeasured() []report.Goal {
-	var goals []report.Goal
-	for _, g := range [][3]string{
-		{"one event in an AMQP message against bare confirms", "≥ 0.70 ×", "the relay has no switch that keeps it from batching a backlog"},
-		{"one event in an AMQP message against bare consume and store", "≥ 0.60 ×", "likewise"},
-		{"cost for each message at 10⁵, 10⁶ and 10⁷ rows", "flat", "no scenario fills the tables of accepting"},
-		{"memory over ten minutes of connect, talk, leave", "no growth", "no scenario connects and leaves"},
-	} {
-		goals = append(goals, report.Goal{Text: g[0], Want: g[1], Outcome: report.NotRun, Why: g[2]})
-	}
-	return goals
-}
-
-// steadyFor is how long the steady rate is held.
-const steadyFor = 2 * time.Minute
-
 // Goals says how the goals are measured.
 type Goals struct {
 	For    time.Duration // each measurement
 	Rounds int
 	Long   bool // also what takes minutes by itself
-	// Divide makes all numbers of connections, rooms and rows smaller. Then no goal is met or missed: to see that it works.
+	// Divide makes all sizes, times and numbers of rounds smaller. Then no goal is met or missed: to see that it works.
 	Divide   int
 	Embedded bool // only those that need neither PostgreSQL nor RabbitMQ
 }
@@ -163,7 +72,7 @@ func RunGoals(ctx context.Context, cfg Config, g Goals, done func(Report)) ([]re
 			table = append(table, a.judge(r, g.Divide > 1))
 		}
 	}
-	return append(table, unmeasured()...), nil
+	return table, nil
 }
 
 func (g Goals) leavesOut(t trial) string {
@@ -177,24 +86,32 @@ func (g Goals) leavesOut(t trial) string {
 }
 
 func (g Goals) plan(t trial) Plan {
-	p := Plan{Scenario: t.scenario, Sizes: DefaultSizes(t.scenario), For: g.For, Rounds: g.Rounds, Command: "gochat bench all"}
-	t.change(&p.Sizes)
-	for _, a := range t.aims {
-		p.Baseline = p.Baseline || a.subject == Baseline || a.subject == BareInsert || a.subject == BareCommits || a.subject == BareCommit ||
-			a.subject == BarePublish || a.subject == BareConsume
+	p := Plan{Scenario: t.scenario, Sizes: DefaultSizes(t.scenario), For: g.For, Rounds: g.Rounds, Of: t.of, At: slices.Clone(t.at), Command: "gochat bench all"}
+	if t.change != nil {
+		t.change(&p.Sizes)
 	}
-	if t.scenario == Latency && t.long != "" {
-		p.For, p.Rounds = steadyFor, 1
+	for _, a := range t.aims {
+		p.Baseline = p.Baseline || slices.Contains(compared, a.subject)
+	}
+	if t.lasts > 0 {
+		p.For, p.Rounds = t.lasts, 1
 	}
 	if g.Divide > 1 {
+		p.For, p.Rounds = max(p.For/time.Duration(g.Divide), shortest), max(1, p.Rounds/g.Divide)
 		for _, n := range []*int{&p.Rooms, &p.Subscribers, &p.Senders, &p.Rows, &p.Events} {
 			if *n > 1 {
 				*n = max(1, *n/g.Divide)
 			}
 		}
+		for i := range p.At {
+			p.At[i] = max(1, p.At[i]/g.Divide)
+		}
 	}
 	return p
 }
+
+// shortest is a measurement of which something can be seen still.
+const shortest = 300 * time.Millisecond
 
 func notRun(t trial, why string) (goals []report.Goal) {
 	for _, a := range t.aims {
@@ -202,6 +119,8 @@ func notRun(t trial, why string) (goals []report.Goal) {
 	}
 	return goals
 }
+
+const smallerThan = "smaller than the goal says"
 
 func (a aim) want() string {
 	ratio := ""
@@ -217,7 +136,11 @@ func (a aim) want() string {
 // judge compares a report with the aim. The median decides.
 func (a aim) judge(r Report, smaller bool) report.Goal {
 	goal := report.Goal{Text: a.text, Want: a.want(), Outcome: report.NotRun, Why: "it was not measured"}
-	s, ok := r.Find(Subject, a.figure)
+	if smaller {
+		goal.Why = smallerThan
+	}
+	of := cmp.Or(a.of, Subject)
+	s, ok := r.Find(of, a.figure)
 	if !ok {
 		return goal
 	}
@@ -227,23 +150,21 @@ func (a aim) judge(r Report, smaller bool) report.Goal {
 		goal.Measured += " " + s.Unit
 	}
 	if a.subject != "" {
-		base, ok := r.Find(a.subject, a.figure)
-		switch {
-		case ok && base.Ratio != nil:
-			got = *base.Ratio
-		default:
-			if _, ok := r.Find(Subject, a.subject); !ok {
-				return goal
-			}
-			// Two figures of the same rounds.
-			got = stats.SpreadOf(stats.Ratios(r.Figures(Subject, a.figure), r.Figures(Subject, a.subject)))
+		by, figure := a.subject, a.figure
+		if _, ok := r.Find(of, by); ok { // another figure of the same subject
+			by, figure = of, a.subject
 		}
+		ratios := stats.Ratios(r.Figures(of, a.figure), r.Figures(by, figure))
+		if len(ratios) == 0 {
+			return goal
+		}
+		got = stats.SpreadOf(ratios)
 		goal.Ratio = fmt.Sprintf("%.2f (%.2f to %.2f)", got.Median, got.Min, got.Max)
 	}
 	goal.Why = ""
 	switch {
 	case smaller:
-		goal.Outcome, goal.Why = report.NotRun, "smaller than the goal says"
+		goal.Outcome, goal.Why = report.NotRun, smallerThan
 	case !r.Valid:
 		goal.Outcome, goal.Why = report.Invalid, r.Invalid[0]
 	case got.Median >= a.atLeast && (a.below == 0 || got.Median < a.below):

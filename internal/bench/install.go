@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -32,6 +33,10 @@ type server struct {
 	dialer *wire.Dialer
 	// front are the processes that serve the clients, and back what they stand on. Without front their use is not known.
 	front, back func() []int
+	watched     []watched // whose memory can be looked at over time
+	// restart begins with a fresh process: memory that Go has once had from the system it keeps for a while, and what
+	// follows would seem to need none. On a server of others it does nothing.
+	restart func(context.Context) error
 }
 
 func (s *server) usage() usage {
@@ -54,8 +59,12 @@ type installation struct {
 	cfg      Config
 	postgres *services.Server // nil in embedded mode, like broker and persister
 	broker   *services.Server
+	shared   bool   // postgres and broker are another installation's
+	database string // URL of the split mode
 	persist  *services.Server
 	chat     *services.Server
+	program  *services.Program // of chat
+	chatArgs []string          // of chat, without what one start adds
 	listen   string
 	ca       *tls.Config // not nil with TLS
 	release  []func()
@@ -76,11 +85,14 @@ func install(ctx context.Context, cfg Config) (*installation, error) {
 }
 
 func (i *installation) embedded(ctx context.Context) error {
-	args := append([]string{"up", "--data", i.data(), "--history-listen", "127.0.0.1:0"}, chatArgs...)
-	if err := i.chatProgram(ctx, args, nil); err != nil {
+	if err := i.embeddedProgram(ctx); err != nil {
 		return err
 	}
 	return i.startChat(ctx)
+}
+
+func (i *installation) embeddedProgram(ctx context.Context) error {
+	return i.chatProgram(ctx, []string{"up", "--data", i.data(), "--history-listen", "127.0.0.1:0"}, nil)
 }
 
 // data is the folder of the embedded databases.
@@ -95,7 +107,16 @@ func (i *installation) split(ctx context.Context) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	env := []string{"DATABASE_URL=" + i.postgres.URL(), "RABBITMQ_URL=" + i.broker.URL()}
+	i.database = i.postgres.URL()
+	if err := i.splitPrograms(ctx, ""); err != nil {
+		return err
+	}
+	return i.start(ctx)
+}
+
+// splitPrograms migrates the database and prepares the two services; prefix is that of their names on the broker.
+func (i *installation) splitPrograms(ctx context.Context, prefix string) error {
+	env := []string{"DATABASE_URL=" + i.database, "RABBITMQ_URL=" + i.broker.URL(), "GOCHAT_RABBITMQ_PREFIX=" + prefix}
 	migrate := exec.CommandContext(ctx, i.cfg.Program, "migrate", "up")
 	migrate.Dir, migrate.Env = i.cfg.Dir, append(i.environment(), env...)
 	if out, err := migrate.CombinedOutput(); err != nil {
@@ -105,14 +126,31 @@ func (i *installation) split(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	i.persist, err = i.program("persister", []string{"persister", "--listen", history, "--log-level", "warn"}, env)
+	p, err := i.newProgram("persister", []string{"persister", "--listen", history, "--log-level", "warn"}, env)
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(i.chatProgram(ctx, append([]string{"chatroom", "--history-addr", history}, chatArgs...), env), i.persist.Start(ctx)); err != nil {
-		return err
+	i.persist = services.NewProgram(p)
+	return i.chatProgram(ctx, []string{"chatroom", "--history-addr", history}, env)
+}
+
+// start starts the services, not the servers that they stand on.
+func (i *installation) start(ctx context.Context) error {
+	if i.persist != nil {
+		if err := i.persist.Start(ctx); err != nil {
+			return err
+		}
 	}
 	return i.startChat(ctx)
+}
+
+// stop stops them.
+func (i *installation) stop(ctx context.Context) error {
+	err := i.stopChat(ctx)
+	if i.persist != nil {
+		err = errors.Join(err, i.persist.Stop(ctx))
+	}
+	return err
 }
 
 func (i *installation) environment() []string {
@@ -135,21 +173,25 @@ func (i *installation) chatProgram(ctx context.Context, args, env []string) (err
 		}
 		args = append(args, "--tls-cert", filepath.Join(i.cfg.Dir, "cert.pem"), "--tls-key", filepath.Join(i.cfg.Dir, "key.pem"))
 	}
-	i.chat, err = i.program(args[0], append(args, "--listen", i.listen), env)
-	return err
+	args = append(args, chatArgs...)
+	if i.program, err = i.newProgram(args[0], append(args, "--listen", i.listen), env); err != nil {
+		return err
+	}
+	i.chat, i.chatArgs = services.NewProgram(i.program), i.program.Args
+	return nil
 }
 
-// program prepares one of our own processes.
-func (i *installation) program(name string, args, env []string) (*services.Server, error) {
+// newProgram prepares one of our own processes.
+func (i *installation) newProgram(name string, args, env []string) (*services.Program, error) {
 	admin, err := i.address()
 	if err != nil {
 		return nil, err
 	}
-	return services.NewProgram(&services.Program{
+	return &services.Program{
 		Name: name, Path: i.cfg.Program, Args: append(args, "--admin-listen", admin), Dir: i.cfg.Dir,
 		Env: append(append([]string{}, env...), i.cfg.Env...), Log: filepath.Join(i.cfg.Dir, name+".log"),
 		Probe: func(ctx context.Context) error { return ready(ctx, admin) },
-	}), nil
+	}, nil
 }
 
 func ready(ctx context.Context, admin string) error {
@@ -169,7 +211,18 @@ func ready(ctx context.Context, admin string) error {
 	return nil
 }
 
-func (i *installation) startChat(ctx context.Context) error { return i.chat.Start(ctx) }
+// startChat starts the process that serves the clients; more are arguments for this time.
+func (i *installation) startChat(ctx context.Context, more ...string) error {
+	i.program.Args = append(slices.Clone(i.chatArgs), more...)
+	return i.chat.Start(ctx)
+}
+
+func (i *installation) restartChat(ctx context.Context) error {
+	if err := i.stopChat(ctx); err != nil {
+		return err
+	}
+	return i.startChat(ctx)
+}
 
 func (i *installation) stopChat(ctx context.Context) error { return i.chat.Stop(ctx) }
 
@@ -189,9 +242,13 @@ func (i *installation) server() *server {
 	if i.ca != nil {
 		u.Scheme = "wss"
 	}
+	all := []watched{{serverMemory, i.chat.PIDs}}
+	if i.persist != nil {
+		all = append(all, watched{persisterMemory, i.persist.PIDs})
+	}
 	return &server{
 		name: Subject, dialer: &wire.Dialer{Server: u, TLS: i.ca, Protocol: frame.Protocol},
-		front: i.chat.PIDs,
+		front: i.chat.PIDs, watched: all, restart: i.restartChat,
 		back: func() (pids []int) {
 			for _, s := range []*services.Server{i.persist, i.postgres, i.broker} {
 				if s != nil {
@@ -205,7 +262,11 @@ func (i *installation) server() *server {
 
 // close ends all of it, whatever state it is in.
 func (i *installation) close() {
-	for _, s := range []*services.Server{i.chat, i.persist, i.broker, i.postgres} {
+	servers := []*services.Server{i.chat, i.persist}
+	if !i.shared {
+		servers = append(servers, i.broker, i.postgres)
+	}
+	for _, s := range servers {
 		if s != nil {
 			_ = s.Kill()
 		}
@@ -241,6 +302,12 @@ func broadcaster(ctx context.Context, cfg Config) (*server, func(), error) {
 	}
 	return &server{
 		name: Baseline, dialer: &wire.Dialer{Server: &url.URL{Scheme: "ws", Host: addr}, Protocol: frame.Protocol},
-		front: s.PIDs, back: func() []int { return nil },
+		front: s.PIDs, back: func() []int { return nil }, watched: []watched{{serverMemory, s.PIDs}},
+		restart: func(ctx context.Context) error {
+			if err := s.Stop(ctx); err != nil {
+				return err
+			}
+			return s.Start(ctx)
+		},
 	}, stop, nil
 }

@@ -3,6 +3,8 @@
 package bench_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -75,6 +77,21 @@ func TestBadServersMakeNoValidResult(t *testing.T) {
 				t.Errorf("got valid %v, %q; want %q", r.Valid, reasons, tt.want)
 			}
 		})
+	}
+}
+
+// A client that comes and leaves has seen its own messages before it leaves: where they do not come it does not count.
+func TestChurnWaitsForItsOwnMessages(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, bench.Config{Server: answering(t, func(n int, f frame.Client) []string {
+		return []string{fmt.Sprintf(`{"type":"accepted","id":%q,"room":"r","seq":%d}`, f.ID, n)}
+	})})
+	p := bench.Plan{Scenario: bench.Churn, For: time.Millisecond, Rounds: 1}
+	p.Rooms, p.Subscribers, p.Window, p.TextBytes = 1, 1, 2, 100
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if r, err := b.Run(ctx, p); !errors.Is(err, context.DeadlineExceeded) || r.Valid {
+		t.Errorf("got %v, %+v; want no end before the messages come", err, r.Rounds)
 	}
 }
 

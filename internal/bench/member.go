@@ -30,6 +30,7 @@ var (
 	errorPrefix    = []byte(`{"type":"error",`)
 	byePrefix      = []byte(`{"type":"bye",`)
 	seqMark        = []byte(`{"seq":`)
+	seqField       = []byte(`"seq":`)
 	timeMark       = []byte(`"text":"@@`)
 )
 
@@ -81,6 +82,7 @@ type member struct {
 
 	// Owned by the reader.
 	last     int64
+	own      int64 // the highest seq that an accepted of ours told
 	welcomed bool
 	joined   *frame.Joined
 	seen     []uint64 // a bit for each message that was accepted
@@ -127,14 +129,19 @@ func (m *member) join(ctx context.Context, room string, after int64) error {
 
 // ask writes a frame and reads until done; ctx interrupts it. Not while run is under way.
 func (m *member) ask(ctx context.Context, text string, done func() bool) error {
-	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetReadDeadline(time.Now()) })
-	defer stop()
-	if err := m.conn.SetReadDeadline(time.Now().Add(answerWithin)); err != nil {
-		return err
-	}
 	if err := m.conn.WriteText([]byte(text)); err != nil {
 		return err
 	}
+	return m.read(ctx, done)
+}
+
+// read reads until done; ctx interrupts it. Not while run is under way.
+func (m *member) read(ctx context.Context, done func() bool) error {
+	if err := m.conn.SetReadDeadline(time.Now().Add(answerWithin)); err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = m.conn.SetReadDeadline(time.Now()) })
+	defer stop()
 	for !done() {
 		if err := m.conn.Read(m.handle); err != nil {
 			return errors.Join(ctx.Err(), err)
@@ -210,10 +217,7 @@ func (m *member) deliver(p []byte) {
 			break
 		}
 		p = p[i+len(seqMark):]
-		var seq int64
-		for j := 0; j < len(p) && '0' <= p[j] && p[j] <= '9'; j++ {
-			seq = seq*10 + int64(p[j]-'0')
-		}
+		seq := digits(p)
 		if seq <= m.last {
 			m.repeats.Add(1)
 			continue
@@ -234,6 +238,20 @@ func (m *member) deliver(p []byte) {
 		}
 	}
 	m.events.Add(n)
+}
+
+// seqOf finds the seq in what follows the id of an accepted; 0: there is none.
+func seqOf(p []byte) int64 {
+	_, after, _ := bytes.Cut(p, seqField)
+	return digits(after)
+}
+
+// digits reads the decimal number that p begins with.
+func digits(p []byte) (n int64) {
+	for j := 0; j < len(p) && '0' <= p[j] && p[j] <= '9'; j++ {
+		n = n*10 + int64(p[j]-'0')
+	}
+	return n
 }
 
 // remembered is how many events of a room a member knows the times of: 16 s at 1,000 a second.
@@ -280,6 +298,7 @@ func (m *member) accept(p []byte) {
 		return
 	}
 	m.answered.Add(1)
+	m.own = max(m.own, seqOf(p[idDigits:]))
 	if m.tally.measuring.Load() {
 		m.tally.accepted.Record(time.Duration(m.tally.now() - at))
 	}
@@ -335,10 +354,17 @@ func (m *member) sends() int64 {
 	return m.sent
 }
 
+func (m *member) totals() totals {
+	return totals{
+		sent: m.sends(), accepted: m.answered.Load(), delivered: m.events.Load(), refused: m.refused.Load(),
+		gaps: m.gaps.Load(), repeats: m.repeats.Load(), again: m.again.Load(),
+	}
+}
+
 func putHex(dst []byte, v int64) {
-	const digits = "0123456789abcdef"
+	const hexDigits = "0123456789abcdef"
 	for i := len(dst) - 1; i >= 0; i-- {
-		dst[i] = digits[v&0xf]
+		dst[i] = hexDigits[v&0xf]
 		v >>= 4
 	}
 }

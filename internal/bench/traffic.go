@@ -29,6 +29,7 @@ type traffic struct {
 	server *server
 	Sizes
 	drainWithin time.Duration // for what was under way when the sending ended
+	costs       bool          // CPU time for each delivery and each message are figures
 	tell        func(rate string)
 }
 
@@ -214,6 +215,9 @@ const (
 	figureAccepted  = "accepted"
 	figureLatency   = "delivered"
 	figureStored    = "stored"
+
+	figureCPUDelivery = "CPU of the server for each delivery"
+	figureCPUMessage  = "CPU of all sides for each message"
 )
 
 func (t *traffic) figures(m *report.Measurement, ta *tally, from, to totals) {
@@ -224,9 +228,24 @@ func (t *traffic) figures(m *report.Measurement, ta *tally, from, to totals) {
 	if cpu := m.Usage.ServerCPU * m.Seconds; cpu > 0 {
 		m.Figures = append(m.Figures, report.Figure{Name: figurePerCPU, Value: delivered / cpu})
 	}
+	if t.costs {
+		t.cost(m, float64(to.accepted-from.accepted), delivered)
+		return // at saturation latencies tell of the window
+	}
 	latencies(m, figureAccepted, &ta.accepted)
 	latencies(m, figureLatency, &ta.delivered)
 	latencies(m, figureStored, &ta.stored)
+}
+
+// cost tells what a delivery costs the server, and a message all that it passes, the generator apart.
+func (t *traffic) cost(m *report.Measurement, accepted, delivered float64) {
+	const micro = 1e6
+	if m.Usage.ServerCPU == 0 || accepted == 0 || delivered == 0 {
+		return
+	}
+	m.Figures = append(m.Figures,
+		report.Figure{Name: figureCPUDelivery, Unit: "µs", Value: m.Usage.ServerCPU * m.Seconds * micro / delivered},
+		report.Figure{Name: figureCPUMessage, Unit: "µs", Value: m.Usage.SideCPU * m.Seconds * micro / accepted})
 }
 
 // latencies adds the percentiles of a histogram.

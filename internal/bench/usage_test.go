@@ -3,6 +3,8 @@
 package bench
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +72,7 @@ func TestAimsAreJudged(t *testing.T) {
 	for n, values := range [][2]float64{{10, 4}, {12, 4}, {30, 10}} {
 		for i, subject := range []string{Subject, Baseline} {
 			r.Rounds = append(r.Rounds, report.Round{Number: n + 1, Subject: subject, Measurement: report.Measurement{
-				Figures: []report.Figure{{Name: "x", Unit: "/s", Value: values[i]}},
+				Figures: []report.Figure{{Name: "x", Unit: "/s", Value: values[i]}, {Name: "z", Value: 2}},
 			}})
 		}
 	}
@@ -85,7 +87,12 @@ func TestAimsAreJudged(t *testing.T) {
 		{aim{figure: "x", below: 12}, report.NotMet, ""},
 		{aim{figure: "x", subject: Baseline, atLeast: 3}, report.Met, "3.00 (2.50 to 3.00)"},
 		{aim{figure: "x", subject: Baseline, below: 3}, report.NotMet, "3.00 (2.50 to 3.00)"},
+		{aim{figure: "x", of: Baseline, atLeast: 4, below: 4.1}, report.Met, ""},
+		{aim{figure: "x", of: Baseline, subject: Subject, below: 0.35}, report.Met, "0.33 (0.33 to 0.40)"},
+		{aim{figure: "x", subject: "z", atLeast: 2}, report.Met, "6.00 (5.00 to 15.00)"},
 		{aim{figure: "y", atLeast: 1}, report.NotRun, ""},
+		{aim{figure: "x", of: "nobody", atLeast: 1}, report.NotRun, ""},
+		{aim{figure: "x", subject: "nobody", atLeast: 1}, report.NotRun, ""},
 	} {
 		if got := tt.aim.judge(r, false); got.Outcome != tt.outcome || got.Ratio != tt.ratio {
 			t.Errorf("%+v: got %+v", tt.aim, got)
@@ -99,4 +106,39 @@ func TestAimsAreJudged(t *testing.T) {
 	if got := (aim{figure: "x", atLeast: 1}).judge(r, false); got.Outcome != report.Invalid || !strings.Contains(got.Why, "limit") {
 		t.Errorf("not valid: got %+v", got)
 	}
+}
+
+func TestPlansOfGoals(t *testing.T) {
+	t.Parallel()
+	g := Goals{For: time.Second, Rounds: 3}
+	table := trial{scenario: Sweep, of: OfTable, at: []int{100_000, 1_000_000}}
+	if p := g.plan(table); p.Of != OfTable || !slices.Equal(p.At, table.at) || p.Rounds != 3 || p.Baseline {
+		t.Errorf("got %+v", p)
+	}
+	long := trial{scenario: Churn, lasts: 10 * time.Minute, aims: []aim{{subject: BareCommit}}}
+	if p := g.plan(long); p.For != 10*time.Minute || p.Rounds != 1 || !p.Baseline {
+		t.Errorf("got %+v", p)
+	}
+	g.Divide = 20
+	if p := g.plan(table); !slices.Equal(p.At, []int{5000, 50_000}) || p.Rounds != 1 || p.For != shortest || table.at[0] != 100_000 {
+		t.Errorf("smaller: got %v, and the trial has %v", p.At, table.at)
+	}
+	if p := g.plan(long); p.For != 30*time.Second {
+		t.Errorf("smaller: got %s", p.For)
+	}
+	// Every aim can be judged: its subjects are measured, under the names that it has.
+	for _, tr := range trials() {
+		for _, a := range tr.aims {
+			if tr.scenario == Sweep && (!slices.Contains(tr.at, sizeOf(a.of)) || !slices.Contains(tr.at, sizeOf(a.subject))) {
+				t.Errorf("%s: no such size in %v", a.text, tr.at)
+			}
+		}
+	}
+}
+
+// sizeOf reads the name of a sweep's subject.
+func sizeOf(name string) int {
+	number, _, _ := strings.Cut(name, " ")
+	n, _ := strconv.Atoi(strings.ReplaceAll(number, ",", ""))
+	return n
 }

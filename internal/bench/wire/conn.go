@@ -78,6 +78,12 @@ func newConn(nc net.Conn) *Conn {
 // Close ends the connection at once, without a close frame.
 func (c *Conn) Close() error { return c.nc.Close() }
 
+// Leave says that the connection ends, as a client that leaves does, and ends it without waiting for an answer.
+func (c *Conn) Leave() error {
+	const normal = 1000
+	return errors.Join(c.Write(appendFrame(nil, opClose, binary.BigEndian.AppendUint16(nil, normal))), c.nc.Close())
+}
+
 // SetReadDeadline bounds the reads after it; zero: none.
 func (c *Conn) SetReadDeadline(t time.Time) error { return c.nc.SetReadDeadline(t) }
 
