@@ -108,6 +108,14 @@ func EventID(room string, seq int64) string { return room + "/" + strconv.Format
 
 // Encode puts a MessageSent into its envelope. traceparent (W3C trace context) may be empty.
 func (m MessageSent) Encode(traceparent string) ([]byte, error) {
+	n := 320 + 3*len(m.Room) + len(m.Kind) + len(m.ID) + len(m.From) + len(m.Text) + len(traceparent)
+	if b, ok := appendMessageSent(make([]byte, 0, n), &m, traceparent); ok {
+		return b, nil
+	}
+	return m.encodeReflected(traceparent)
+}
+
+func (m MessageSent) encodeReflected(traceparent string) ([]byte, error) {
 	return encode(Envelope{
 		ID: EventID(m.Room, m.Seq), Type: TypeMessageSent, Source: SourceChatroom, Subject: m.Room,
 		Time: m.SentAt, TraceParent: traceparent,
@@ -198,6 +206,9 @@ func Split(contentType string, body []byte) ([]json.RawMessage, error) {
 	t := bytes.TrimLeft(body, " \t\r\n")
 	isArray := len(t) > 0 && t[0] == '['
 	if strings.HasPrefix(contentType, ContentTypeBatch) || (contentType == "" && isArray) {
+		if parts, ok := splitCanonical(body); ok {
+			return parts, nil
+		}
 		var parts []json.RawMessage
 		if err := json.Unmarshal(body, &parts); err != nil {
 			return nil, fmt.Errorf("%w: batch: %w", ErrMalformed, err)
@@ -236,6 +247,13 @@ func DecodeData[T any](e Envelope) (T, error) {
 
 // DecodeMessageSent reads an encoded envelope that must hold a valid MessageSent. Errors wrap [ErrMalformed].
 func DecodeMessageSent(b []byte) (MessageSent, error) {
+	if m, ok := decodeCanonical(b); ok {
+		return m, nil
+	}
+	return decodeReflected(b)
+}
+
+func decodeReflected(b []byte) (MessageSent, error) {
 	e, err := Decode(b)
 	if err != nil {
 		return MessageSent{}, err

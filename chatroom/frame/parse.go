@@ -16,6 +16,14 @@ func Parse(b []byte) (Client, *Error) {
 	if len(b) > MaxFrame {
 		return Client{}, Errorf(TooLarge, "", "a frame is at most %d bytes", MaxFrame)
 	}
+	if c, ok := plainSend(b); ok {
+		return c, c.check()
+	}
+	return parse(b)
+}
+
+// parse reads any frame.
+func parse(b []byte) (Client, *Error) {
 	f, err := parseFields(b)
 	if err != nil {
 		return Client{}, err
