@@ -31,6 +31,9 @@ func (s *Server) HandleFanout(e events.Envelope) error {
 			return err
 		}
 		s.hub.add(m.Room, toFrame(m))
+		if s.opts.Heard != nil {
+			s.opts.Heard(m.Room, m.Seq)
+		}
 	case events.TypeMessagesStored:
 		m, err := events.DecodeData[events.MessagesStored](e)
 		if err != nil {

@@ -27,6 +27,7 @@ import (
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/outbox"
 )
 
 // Options are what a [Server] is made of. Store and History are required.
@@ -34,8 +35,10 @@ type Options struct {
 	Store   store.Store
 	History History
 
-	// Committed is called after each commit, to wake the relay. It must not block.
-	Committed func()
+	// Committed gives the relay the rows of each commit, in commit order. Heard tells it of an event that came over the
+	// fan-out, also of one that was committed here. They must not block.
+	Committed func(rows []outbox.Row)
+	Heard     func(room string, seq int64)
 	// Stored is called with every mark that the persister announced. It must not block.
 	Stored func(marks map[string]int64)
 	// Broadcast tells the other replicas, best effort; nil where there are none. Each body is an encoded envelope, which
@@ -252,14 +255,10 @@ func (s *Server) leave(sub *subscription) {
 	s.presence.exit(sub.room.name, sub.session.user)
 }
 
-// committed hands the new events of a batch to the rooms here, the relay and the other replicas.
+// committed hands the new events of a batch to the relay, the rooms here and the other replicas.
 func (s *Server) committed(sends []store.Send, receipts []store.Receipt) (wake func()) {
-	if s.opts.Committed != nil {
-		s.opts.Committed()
-	}
 	rooms := make(map[string][]frame.Event)
-	var bodies [][]byte
-	peers := s.opts.Broadcast != nil && s.presence.hasPeers()
+	rows := make([]outbox.Row, 0, len(receipts))
 	for i, r := range receipts {
 		if r.Err != nil || r.Duplicate {
 			continue
@@ -269,12 +268,13 @@ func (s *Server) committed(sends []store.Send, receipts []store.Receipt) (wake f
 			Room: in.Room, Seq: r.Seq, Kind: events.KindMessage, ID: in.ID, From: in.Sender, Text: in.Text, SentAt: r.SentAt,
 		}
 		rooms[in.Room] = append(rooms[in.Room], toFrame(e))
-		if !peers {
-			continue
+		if r.Event == nil { // a later try found what an earlier one had committed
+			r.Event, _ = e.Encode("") // what the store encoded before can be encoded
 		}
-		if body, err := e.Encode(""); err == nil { // what the store encoded before can be encoded
-			bodies = append(bodies, body)
-		}
+		rows = append(rows, outbox.Row{Shard: events.Shard(e.Room), Key: e.Room, Seq: e.Seq, Payload: r.Event})
+	}
+	if s.opts.Committed != nil && len(rows) > 0 {
+		s.opts.Committed(rows)
 	}
 	var read []*room
 	for name, evs := range rooms {
@@ -282,12 +282,24 @@ func (s *Server) committed(sends []store.Send, receipts []store.Receipt) (wake f
 			read = append(read, r)
 		}
 	}
-	s.broadcast(bodies...)
+	s.broadcastRows(rows)
 	return func() {
 		for _, r := range read {
 			r.wake()
 		}
 	}
+}
+
+// broadcastRows tells the other replicas, if there are any.
+func (s *Server) broadcastRows(rows []outbox.Row) {
+	if !s.presence.hasPeers() {
+		return
+	}
+	bodies := make([][]byte, len(rows))
+	for i, row := range rows {
+		bodies[i] = row.Payload
+	}
+	s.broadcast(bodies...)
 }
 
 // newID returns 16 random hex digits.

@@ -1,7 +1,8 @@
 // Package outbox is a transactional outbox and the relay that empties it. It knows nothing of chat and nothing of brokers.
 //
 // A row is written in the transaction that makes its fact true ([QueueAppend], [AppendSQLite]). The [Relay] hands windows of
-// rows to whoever publishes them, and marks them when the broker confirmed. A row is removed only when its consumer has
+// rows to whoever publishes them: what this process has just committed out of memory ([Relay.Offer]), everything else out of
+// the database. What the broker confirmed is marked, unless it is removed before. A row is removed only when its consumer has
 // announced it stored ([Relay.Stored]), so the broker may lose everything and nothing is lost.
 //
 // # Promises
@@ -27,5 +28,6 @@
 // # Goroutines and limits
 //
 // [Relay.Run] owns three goroutines (leases, sweep, removal) and returns when all have ended. One window is out at a time,
-// with at most Options.Window rows and [WindowBytes] of payload, however many rows wait.
+// with at most Options.Window rows and [WindowBytes] of payload, however many rows wait. Of the rows offered, at most 8,192 and
+// four times WindowBytes wait in memory; it knows the last seq of 65,536 keys, and 16,384 rows that are published and not marked.
 package outbox

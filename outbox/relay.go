@@ -51,7 +51,7 @@ type Options struct {
 }
 
 // Relay hands out windows of the rows of its shards. [Relay.Run] must run; Next and Done or Failed are
-// called in turn. Wake and Stored may be called at any time.
+// called in turn. Offer, Heard, Wake and Stored may be called at any time.
 type Relay struct {
 	// Immutable.
 	o    Options
@@ -62,13 +62,15 @@ type Relay struct {
 	seen  map[string]sighting // keys that were due lately
 	after string              // where the next sweep goes on
 
-	mu       sync.Mutex // guards the fields below
-	failures int        // windows that failed in a row
-	retryAt  time.Time
-	owned    []int     // ascending; replaced, never changed
-	until    time.Time // when owned ends, unless it is renewed
-	pending  map[string]int64
-	dropping bool // pending is full, and a warning was logged
+	mu        sync.Mutex // guards the fields below
+	failures  int        // windows that failed in a row
+	notBefore time.Time  // the next window
+	owned     []int      // ascending; replaced, never changed
+	until     time.Time  // when owned ends, unless it is renewed
+	pending   map[string]int64
+	dropping  bool // pending is full, and a warning was logged
+	offered   offered
+	unmarked  unmarked
 }
 
 // NewRelay checks the options. The relay does nothing before Run.
@@ -96,6 +98,7 @@ func NewRelay(o Options) (*Relay, error) {
 	return &Relay{
 		o: o, wake: make(chan struct{}, 1), mark: make(chan struct{}, 1),
 		seen: map[string]sighting{}, pending: map[string]int64{},
+		offered: offered{gap: true, last: map[string]int64{}}, unmarked: unmarked{spans: map[string]span{}},
 	}, nil
 }
 
@@ -107,8 +110,8 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// Run keeps the leases, removes what is stored and sweeps, until ctx ends; then it gives the shards to the others and
-// returns nil. Database errors are retried for ever.
+// Run keeps the leases, removes what is stored and sweeps, until ctx ends; then it marks what is published, gives the shards
+// to the others and returns nil. Database errors are retried for ever. Next should not be called any more by then.
 func (r *Relay) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.keepLeases(ctx) })
@@ -119,6 +122,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.setOwned(nil, time.Time{})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
+	if err := r.markUnmarked(ctx); err != nil {
+		r.o.Logger.Warn("outbox rows not marked published, they are published again", "owner", r.o.Owner, "error", err)
+	}
 	if err := r.o.Store.Release(ctx, r.o.Owner); err != nil {
 		r.o.Logger.Warn("outbox shards not released, they rest until their lease ends", "owner", r.o.Owner, "error", err)
 	}
@@ -178,6 +184,10 @@ func (r *Relay) setOwned(owned []int, until time.Time) (before []int) {
 func (r *Relay) shards() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.shardsLocked()
+}
+
+func (r *Relay) shardsLocked() []int {
 	if !time.Now().Before(r.until) {
 		return nil
 	}

@@ -84,6 +84,7 @@ func TestFailedBacksOffFrom100MillisecondsTo5Seconds(t *testing.T) {
 			t.Fatal(err)
 		}
 		appendRows(t, m, "a", 4, 4)
+		r.Wake()
 		w, took := next(t, r)
 		wantTook(t, "after success", took, 0)
 		r.Failed(w, errors.New("again"))

@@ -26,10 +26,12 @@ const healsWithin = 2 * time.Minute
 type relays struct {
 	m    *outboxtest.Memory
 	slot [2]*relayProcess
-	made int // processes so far; names the owners
+	runs int // processes so far; names the owners
 	head map[string]int64
 
 	mu       sync.Mutex       // guards the fields below
+	made     map[string]int64 // the highest seq of a key that is committed
+	unknown  []string         // rows that were tried before they were committed
 	queue    []outbox.Row     // at the broker
 	tried    map[string]int64 // the highest seq of a key that a relay tried to publish
 	disorder []string         // rows that were tried before a lower one of their key
@@ -47,17 +49,17 @@ var simKeys = []string{"a", "b", "c", "d"}
 
 func newRelays() *relays {
 	return &relays{
-		m: outboxtest.NewMemory(), head: map[string]int64{}, tried: map[string]int64{},
+		m: outboxtest.NewMemory(), head: map[string]int64{}, made: map[string]int64{}, tried: map[string]int64{},
 		stored: map[string]map[int64]bool{},
 	}
 }
 
 // start runs a relay as a process of its own, and publishes what it hands out.
 func (s *relays) start(t *rapid.T, slot int) {
-	s.made++
+	s.runs++
 	p := &relayProcess{link: &sim.Link{}}
 	r, err := outbox.NewRelay(outbox.Options{
-		Store: outboxtest.Remote{Store: wrong{s.m}, Link: p.link}, Owner: fmt.Sprint("process ", s.made), Shards: outboxtest.Shards, Window: 4,
+		Store: outboxtest.Remote{Store: wrong{s.m}, Link: p.link}, Owner: fmt.Sprint("process ", s.runs), Shards: outboxtest.Shards, Window: 4,
 		Watermarks: func(ctx context.Context, keys []string) (map[string]int64, error) {
 			return sim.Call(ctx, p.link, "history/Watermarks", func() (map[string]int64, error) { return s.watermarks(keys) })
 		},
@@ -101,6 +103,9 @@ func (s *relays) publish(ctx context.Context, link *sim.Link, rows []outbox.Row)
 	for _, r := range rows {
 		if last := s.tried[r.Key]; r.Seq > last+1 {
 			s.disorder = append(s.disorder, fmt.Sprintf("%s/%d after %d", r.Key, r.Seq, last))
+		}
+		if r.Seq > s.made[r.Key] {
+			s.unknown = append(s.unknown, fmt.Sprintf("%s/%d", r.Key, r.Seq))
 		}
 		s.tried[r.Key] = max(s.tried[r.Key], r.Seq)
 	}
@@ -179,6 +184,9 @@ func (s *relays) check(t *rapid.T) {
 	if len(s.disorder) > 0 {
 		t.Fatalf("published before a lower one of its key: %v", s.disorder)
 	}
+	if len(s.unknown) > 0 {
+		t.Fatalf("published and never committed: %v", s.unknown)
+	}
 }
 
 func (s *relays) actions() map[string]func(*rapid.T) {
@@ -199,15 +207,30 @@ func (s *relays) actions() map[string]func(*rapid.T) {
 		"append": func(t *rapid.T) {
 			key := rapid.SampledFrom(simKeys).Draw(t, "key")
 			var rows []outbox.Row
-			for range rapid.IntRange(1, 6).Draw(t, "rows") {
-				s.head[key]++
-				rows = append(rows, outbox.Row{Shard: outbox.ShardOf(key, outboxtest.Shards), Key: key, Seq: s.head[key]})
+			for n := range rapid.Int64Range(1, 6).Draw(t, "rows") {
+				rows = append(rows, outbox.Row{Shard: outbox.ShardOf(key, outboxtest.Shards), Key: key, Seq: s.head[key] + n + 1})
+			}
+			by := rapid.IntRange(-1, 1).Draw(t, "by") // the process that has committed them; it may be gone by now
+			if by >= 0 && s.slot[by] != nil && sim.Wrong("offer") {
+				s.slot[by].relay.Offer(rows)
+				synctest.Wait() // published, and then the commit fails
+				return
 			}
 			if err := s.m.Append(t.Context(), rows); err != nil {
 				t.Fatal(err)
 			}
-			for _, p := range s.slot { // a killed process calls nobody, and the poll of the others finds the rows
-				if p != nil && rapid.Bool().Draw(t, "wake") {
+			s.head[key] += int64(len(rows))
+			s.mu.Lock()
+			s.made[key] = s.head[key]
+			s.mu.Unlock()
+			for slot, p := range s.slot { // the fan-out is best effort, and the poll finds what nobody told
+				switch {
+				case p == nil:
+				case slot == by:
+					p.relay.Offer(rows)
+				case rapid.Bool().Draw(t, "heard"):
+					p.relay.Heard(key, s.head[key])
+				case rapid.Bool().Draw(t, "woken"):
 					p.relay.Wake()
 				}
 			}
@@ -305,6 +328,8 @@ func TestSimRelaysCatchesWrongStores(t *testing.T) {
 	sim.MustCatch(t, test, "order", "published before a lower one of its key")
 	sim.MustCatch(t, test, "remove", "left the outbox and is not stored")
 	sim.MustCatch(t, test, "sweep", "outbox at rest")
+	sim.MustCatch(t, test, "offer", "published and never committed")
+	sim.MustCatch(t, test, "mark", "outbox at rest")
 }
 
 // wrong is a store that is wrong in one way, where a test asks for it.
@@ -326,6 +351,13 @@ func (w wrong) Remove(ctx context.Context, stored map[string]int64) (int64, erro
 		}
 	}
 	return w.Store.Remove(ctx, stored)
+}
+
+func (w wrong) MarkPublished(ctx context.Context, rows []outbox.Row) error {
+	if sim.Wrong("mark") {
+		return nil
+	}
+	return w.Store.MarkPublished(ctx, rows)
 }
 
 func (w wrong) Unstored(ctx context.Context, shards []int, after string, older time.Duration, limit int) ([]outbox.Lowest, error) {

@@ -68,8 +68,19 @@ func (r *Relay) removeStored(ctx context.Context) {
 func (r *Relay) remove(ctx context.Context, marks map[string]int64, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	_, err := r.o.Store.Remove(ctx, marks)
+	_, err := r.removeRows(ctx, marks)
 	return err
+}
+
+// removeRows removes what is stored, which needs no mark then.
+func (r *Relay) removeRows(ctx context.Context, marks map[string]int64) (int64, error) {
+	n, err := r.o.Store.Remove(ctx, marks)
+	if err == nil {
+		r.mu.Lock()
+		r.unmarked.drop(marks)
+		r.mu.Unlock()
+	}
+	return n, err
 }
 
 func (r *Relay) takePending() map[string]int64 {

@@ -49,7 +49,7 @@ func (r *Relay) sweep(ctx context.Context, shards []int) error {
 	} else {
 		r.after = due[len(due)-1].Key
 	}
-	removed, err := r.o.Store.Remove(ctx, marks)
+	removed, err := r.removeRows(ctx, marks)
 	if err != nil {
 		return err
 	}

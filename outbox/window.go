@@ -9,37 +9,47 @@ import (
 
 // Window is what the relay hands out at once: rows to publish in this order. It holds at least one row.
 type Window struct {
-	Rows []Row
+	Rows    []Row
+	Offered bool // the rows come from [Relay.Offer], and not out of the database
 }
 
-// Wake tells that rows were committed. It never blocks, and calls that come together count once.
+// Wake tells that rows were committed, or wait again, which nobody offers. It never blocks, and calls that come together
+// count once.
 func (r *Relay) Wake() {
+	r.mu.Lock()
+	r.offered.miss()
+	r.mu.Unlock()
+	r.signal()
+}
+
+func (r *Relay) signal() {
 	select {
 	case r.wake <- struct{}{}:
 	default: // somebody said so already
 	}
 }
 
-// Next blocks until there are rows to publish. It waits out the backoff of a failed window, and retries errors of the
-// database; its only error is that of ctx. A window that got neither Done nor Failed is handed out again.
+// Next blocks until there are rows to publish. It waits out the backoff of a failed window and the pace of a stream, and retries errors of the
+// database; its only error is that of ctx. A window that got neither Done nor Failed is handed
+// out again after Options.Poll at the latest.
 func (r *Relay) Next(ctx context.Context) (Window, error) {
-	if wait := r.retryIn(); wait > 0 && !sleep(ctx, wait) {
+	if wait := r.waitIn(); wait > 0 && !sleep(ctx, wait) {
 		return Window{}, ctx.Err()
 	}
 	for failures := 0; ; {
 		if err := ctx.Err(); err != nil {
 			return Window{}, err
 		}
-		// Who called Wake before this line has committed before the fetch begins: the fetch sees it, and the token
-		// would only cause an empty one.
+		// Who called Wake or Offer before this line has committed before the look begins: the look sees it, and the
+		// token would only cause an empty one.
 		select {
 		case <-r.wake:
 		default:
 		}
-		rows, err := r.fetch(ctx)
+		w, err := r.look(ctx)
 		switch {
-		case err == nil && len(rows) > 0:
-			return Window{Rows: rows}, nil
+		case err == nil && len(w.Rows) > 0:
+			return w, nil
 		case err == nil:
 			failures = 0
 			r.await(ctx)
@@ -51,19 +61,34 @@ func (r *Relay) Next(ctx context.Context) (Window, error) {
 	}
 }
 
+// look takes what was offered, if that is all there is, or what the database has.
+func (r *Relay) look(ctx context.Context) (Window, error) {
+	if rows, all := r.takeOffered(); all {
+		return Window{Rows: rows, Offered: true}, nil
+	}
+	rows, err := r.fetch(ctx)
+	return Window{Rows: rows}, err
+}
+
+// fetch first marks what is published and still there, or it would get that again.
 func (r *Relay) fetch(ctx context.Context) ([]Row, error) {
-	shards := r.shards()
+	if err := r.markUnmarked(ctx); err != nil {
+		return nil, err
+	}
+	shards := r.beginFetch()
 	if len(shards) == 0 {
 		return nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	return r.o.Store.Fetch(ctx, shards, r.o.Window)
+	rows, err := r.o.Store.Fetch(ctx, shards, r.o.Window)
+	r.endFetch(rows, err)
+	return rows, err
 }
 
-// await waits for a wake-up, the poll's interval, or the end.
+// await waits for a wake-up, the next poll, or the end.
 func (r *Relay) await(ctx context.Context) {
-	t := time.NewTimer(r.o.Poll)
+	t := time.NewTimer(r.pollIn())
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
@@ -72,13 +97,24 @@ func (r *Relay) await(ctx context.Context) {
 	}
 }
 
-// Done tells that every row of w is published and confirmed. It retries errors of the database, since to give up would only
-// publish the window again; its only error is that of ctx, and then the rows will be published again. A clean stop gives it
-// a context that outlives the one of Next.
+// Done tells that every row of w is published and confirmed. Rows out of the database are marked at once: it retries errors,
+// since to give up would only publish the window again; its only error is that of ctx, and then the rows will be published
+// again. Rows that were offered are marked later, if they are there still. A clean stop gives it a context that outlives the
+// one of Next.
 func (r *Relay) Done(ctx context.Context, w Window) error {
 	r.mu.Lock()
-	r.failures, r.retryAt = 0, time.Time{}
+	r.failures, r.notBefore = 0, time.Time{}
+	if w.Offered {
+		r.notBefore = r.offered.taken.Add(min(time.Duration(len(w.Rows))*pace, maxPace))
+	}
+	late := w.Offered && !mutant.ForgetPublished
+	if late && r.unmarked.add(w.Rows) > maxUnmarked {
+		r.offered.miss() // the next look marks them
+	}
 	r.mu.Unlock()
+	if late {
+		return nil
+	}
 	for failures := 1; ; failures++ {
 		err := r.markPublished(ctx, w)
 		if err == nil {
@@ -109,15 +145,16 @@ func (r *Relay) Failed(w Window, err error) {
 	r.mu.Lock()
 	r.failures++
 	wait := backoff(r.failures)
-	r.retryAt = time.Now().Add(wait)
+	r.notBefore = time.Now().Add(wait)
+	r.offered.miss()
 	r.mu.Unlock()
 	r.o.Logger.Warn("outbox window not published, retrying", "rows", len(w.Rows), "wait", wait, "error", err)
 }
 
-func (r *Relay) retryIn() time.Duration {
+func (r *Relay) waitIn() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return time.Until(r.retryAt)
+	return time.Until(r.notBefore)
 }
 
 // lastSeqs returns the highest seq of each key.

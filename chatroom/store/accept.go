@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -95,6 +96,9 @@ func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Recei
 				copy(a.digest[:], digest)
 				known[key{c.send.Sender, c.send.ID}] = a
 				receipts[c.at] = judge(c, a, before)
+				if !before {
+					receipts[c.at].Event = in.event(int(n-1), a.seq)
+				}
 				found[n-1] = true
 				return nil
 			})
@@ -175,6 +179,14 @@ func columnsOf(cs []candidate) (columns, error) {
 		}
 	}
 	return in, nil
+}
+
+// event is what acceptSQL makes of a send as its payload.
+func (in *columns) event(i int, seq int64) []byte {
+	b := make([]byte, 0, len(in.before[i])+len(in.between[i])+len(in.after[i])+2*20)
+	b = strconv.AppendInt(append(b, in.before[i]...), seq, 10)
+	b = strconv.AppendInt(append(b, in.between[i]...), seq, 10)
+	return append(b, in.after[i]...)
 }
 
 // errRolledBack: the server answered COMMIT with a rollback.

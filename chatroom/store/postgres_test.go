@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -144,6 +145,9 @@ func TestUnknownCommitIsTriedAgain(t *testing.T) {
 			}
 			for i, r := range receipts {
 				want := store.Receipt{Seq: int64(2 + i/2), SentAt: batch[i].SentAt, Duplicate: how == loseAnswer}
+				if !r.Duplicate {
+					storetest.CheckEvent(t, batch[i], &r)
+				}
 				if diff := cmp.Diff(want, r); diff != "" {
 					t.Errorf("receipt %d (-want +got):\n%s", i, diff)
 				}
@@ -261,4 +265,24 @@ func TestLockedRoomIsPlainError(t *testing.T) {
 		t.Errorf("after the other is gone: %v", err)
 	}
 	mustEachOnce(t, s, 4)
+}
+
+// What a receipt carries is what the relay would have fetched.
+func TestEventOfAReceiptIsTheOutboxRow(t *testing.T) {
+	t.Parallel()
+	pool, _ := dbtest.Postgres(t)
+	receipts, err := store.NewPostgres(pool).Accept(t.Context(), sends("", 40))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range receipts {
+		room := fmt.Sprint("room", i%2)
+		var payload []byte
+		if err := pool.QueryRow(t.Context(), `SELECT payload FROM chatroom.outbox WHERE key = $1 AND seq = $2`, room, r.Seq).Scan(&payload); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(payload, r.Event) {
+			t.Errorf("%s/%d: got %s, want %s", room, r.Seq, r.Event, payload)
+		}
+	}
 }

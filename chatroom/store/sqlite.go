@@ -222,7 +222,7 @@ func decide(cs []candidate, heads map[string]int64, known map[key]prior, receipt
 		known[k] = prior{room: s.Room, seq: seq, digest: c.digest, sentAt: s.SentAt}
 		p.fresh = append(p.fresh, accepted{k, known[k]})
 		p.rows = append(p.rows, outbox.Row{Shard: events.Shard(s.Room), Key: s.Room, Seq: seq, Payload: payload})
-		receipts[c.at] = Receipt{Seq: seq, SentAt: s.SentAt}
+		receipts[c.at] = Receipt{Seq: seq, SentAt: s.SentAt, Event: payload}
 	}
 	slices.SortFunc(p.fresh, func(a, b accepted) int {
 		if c := strings.Compare(a.sender, b.sender); c != 0 {

@@ -32,7 +32,8 @@ type Receipt struct {
 	Seq       int64
 	SentAt    time.Time
 	Duplicate bool
-	Err       error // ErrIDConflict, ErrBadRow
+	Err       error  // ErrIDConflict, ErrBadRow
+	Event     []byte // encoded, as in the outbox; nil for a duplicate. Must not be changed
 }
 
 // Store is the chat room's database. All methods may be called at once from many goroutines.

@@ -90,7 +90,7 @@ func runChatroom(ctx context.Context, cfg chatroomConfig, out io.Writer) error {
 	}
 	parts := chatParts{
 		store: cfg.crash.chatStore(store.NewPostgres(pool)), outbox: cfg.crash.outboxStore(outbox.Postgres{Pool: pool}),
-		history: history, replicas: true, web: web.Handler(),
+		history: history, crash: cfg.crash, replicas: true, web: web.Handler(),
 	}
 	if err := a.addChatroom(ctx, t, cfg.chat, parts, secure(lis, cfg.tls)); err != nil {
 		return err

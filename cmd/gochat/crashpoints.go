@@ -12,20 +12,21 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/events/bus"
 	"github.com/rafaeldepontes/go-chat/internal/config"
 	"github.com/rafaeldepontes/go-chat/outbox"
 	"github.com/rafaeldepontes/go-chat/persister"
 )
 
 // crashPoints are the named places on the way of a message at which a process can be told to end, as by kill -9. A test
-// that kills at random meets the rare ones too seldom. They stand around the databases' interfaces, so that no package
-// knows of them; without --crash-at nothing is wrapped.
+// that kills at random meets the rare ones too seldom. They stand around the interfaces of the databases and of the relay, so
+// that no package knows of them; without --crash-at nothing is wrapped.
 var crashPoints = []string{
 	"accept-begun",       // a batch is about to be committed
 	"accept-committed",   // it is, and nobody was told
 	"window-fetched",     // rows are about to be published
-	"window-confirmed",   // the broker has them, and they are not marked
-	"window-marked",      // they are
+	"window-confirmed",   // the broker has them, and the relay does not know
+	"window-marked",      // they are marked, or will be
 	"stored-removed",     // rows that are stored were removed
 	"insert-begun",       // events are about to be stored
 	"insert-committed",   // they are, and the broker does not know
@@ -120,29 +121,42 @@ type crashingOutbox struct {
 	at *crash
 }
 
-func (s crashingOutbox) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.Row, error) {
-	rows, err := s.Store.Fetch(ctx, shards, limit)
-	if len(rows) > 0 {
-		s.at.pass("window-fetched")
-	}
-	return rows, err
-}
-
-func (s crashingOutbox) MarkPublished(ctx context.Context, rows []outbox.Row) error {
-	s.at.pass("window-confirmed")
-	err := s.Store.MarkPublished(ctx, rows)
-	if err == nil {
-		s.at.pass("window-marked")
-	}
-	return err
-}
-
 func (s crashingOutbox) Remove(ctx context.Context, stored map[string]int64) (int64, error) {
 	n, err := s.Store.Remove(ctx, stored)
 	if n > 0 {
 		s.at.pass("stored-removed")
 	}
 	return n, err
+}
+
+// crashingSource stands around the relay: of a steady stream its database sees only the end.
+type crashingSource struct {
+	bus.Source
+	at *crash
+}
+
+func (c *crash) source(s bus.Source) bus.Source {
+	if c == nil {
+		return s
+	}
+	return crashingSource{s, c}
+}
+
+func (s crashingSource) Next(ctx context.Context) (outbox.Window, error) {
+	w, err := s.Source.Next(ctx)
+	if err == nil {
+		s.at.pass("window-fetched")
+	}
+	return w, err
+}
+
+func (s crashingSource) Done(ctx context.Context, w outbox.Window) error {
+	s.at.pass("window-confirmed")
+	err := s.Source.Done(ctx, w)
+	if err == nil {
+		s.at.pass("window-marked")
+	}
+	return err
 }
 
 type crashingPersister struct {

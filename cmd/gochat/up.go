@@ -133,7 +133,7 @@ func runUp(ctx context.Context, cfg upConfig, out io.Writer) error {
 	a.recorder.Belongs(epoch)
 	parts := chatParts{
 		store: cfg.crash.chatStore(chat), outbox: cfg.crash.outboxStore(outbox.SQLite{DB: rooms.Writer, Read: rooms.Reader}),
-		history: history, web: web.Handler(),
+		history: history, crash: cfg.crash, web: web.Handler(),
 	}
 	if err := a.addChatroom(ctx, t, cfg.chat, parts, secure(lis, cfg.tls)); err != nil {
 		return err

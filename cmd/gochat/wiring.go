@@ -203,7 +203,8 @@ type chatParts struct {
 	store    store.Store
 	outbox   outbox.Store
 	history  chatroom.History
-	replicas bool // others may share the broker
+	crash    *crash // nil: none
+	replicas bool   // others may share the broker
 	web      http.Handler
 }
 
@@ -221,7 +222,7 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 		return err
 	}
 	options := chatroom.Options{
-		Store: parts.store, History: parts.history, Committed: relay.Wake, Stored: relay.Stored,
+		Store: parts.store, History: parts.history, Committed: relay.Offer, Heard: relay.Heard, Stored: relay.Stored,
 		Instance: c.instance, Version: readBuild().Version, Heartbeat: c.heartbeat, SendRate: c.sendRate, SendBurst: c.sendBurst,
 		RecentEvents: c.recentEvents, RecentBytes: int(c.recentBytes), RecentTTL: c.recentTTL,
 		MaxConnections: c.maxConnections, Origins: c.origins, Logger: a.logger, Metrics: a.admin.Registry(),
@@ -247,7 +248,7 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 	})
 	a.group.Add("outbox", relay.Run)
 	a.group.Add("relay", func(ctx context.Context) error {
-		return bus.RunRelay(ctx, t, relay, bus.Options{Logger: a.logger, Publishing: a.publishing, BatchEvents: c.batchEvents})
+		return bus.RunRelay(ctx, t, parts.crash.source(relay), bus.Options{Logger: a.logger, Publishing: a.publishing, BatchEvents: c.batchEvents})
 	})
 	a.group.Add("chat room", server.Run)
 

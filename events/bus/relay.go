@@ -206,7 +206,7 @@ func (p windowPublisher) Publish(topic string, msgs ...*message.Message) error {
 // in which a shard's rows came, and so the order within each key.
 func (w *windows) expand(*message.Message) []*message.Message {
 	w.mu.Lock()
-	rows, ctx := w.current.Rows, w.publish
+	rows, offered, ctx := w.current.Rows, w.current.Offered, w.publish
 	w.mu.Unlock()
 	var order []int
 	shards := make(map[int][]outbox.Row)
@@ -218,7 +218,7 @@ func (w *windows) expand(*message.Message) []*message.Message {
 	}
 	var msgs []*message.Message
 	for _, shard := range order {
-		msgs = append(msgs, shardMessages(shards[shard], w.o.BatchEvents, w.o.BatchBytes)...)
+		msgs = append(msgs, shardMessages(shards[shard], w.o, offered)...)
 	}
 	for _, m := range msgs {
 		m.SetContext(ctx)
@@ -226,14 +226,18 @@ func (w *windows) expand(*message.Message) []*message.Message {
 	return msgs
 }
 
-func shardMessages(rows []outbox.Row, most, bytes int) []*message.Message {
+// shardMessages trusts rows that were offered: this process has just encoded them.
+func shardMessages(rows []outbox.Row, o Options, offered bool) []*message.Message {
 	bodies := make([][]byte, len(rows))
 	for i, r := range rows {
 		bodies[i] = r.Payload
 	}
 	var msgs []*message.Message
 	for len(rows) > 0 {
-		n := aloneIfBroken(bodies[:batchLen(bodies, most, bytes)])
+		n := batchLen(bodies, o.BatchEvents, o.BatchBytes)
+		if !offered {
+			n = aloneIfBroken(bodies[:n])
+		}
 		id := events.EventID(rows[0].Key, rows[0].Seq)
 		msgs = append(msgs, envelopeMessage(id, events.TypeMessageSent, events.MessageSentKey(rows[0].Shard), bodies[:n]))
 		rows, bodies = rows[n:], bodies[n:]

@@ -150,7 +150,7 @@ func (f *flow) startChat(t *rapid.T, slot int) {
 	}
 	srv, err := chatroom.New(context.Background(), chatroom.Options{
 		Store: roomtest.Remote{Store: f.rooms, Link: p.link}, History: history, Instance: instance, RecentEvents: 8,
-		Committed: relay.Wake, Stored: relay.Stored,
+		Committed: relay.Offer, Heard: relay.Heard, Stored: relay.Stored,
 		Broadcast: func(bodies ...[]byte) { _ = bus.Broadcast(tr, "chatroom", bodies...) },
 	})
 	if err != nil {

@@ -99,7 +99,7 @@ func (m *Memory) Accept(ctx context.Context, sends []store.Send) ([]store.Receip
 		rows = append(rows, outbox.Row{Shard: events.Shard(e.Room), Key: e.Room, Seq: e.Seq, Payload: payload})
 		m.logs[s.Room] = append(m.logs[s.Room], e)
 		m.accepted[[2]string{s.Sender, s.ID}] = e
-		receipts[i] = store.Receipt{Seq: e.Seq, SentAt: e.SentAt}
+		receipts[i] = store.Receipt{Seq: e.Seq, SentAt: e.SentAt, Event: payload}
 	}
 	return receipts, m.Outbox.Append(context.WithoutCancel(ctx), rows)
 }

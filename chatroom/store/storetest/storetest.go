@@ -74,7 +74,31 @@ func mustAccept(tb testing.TB, s store.Store, sends ...store.Send) []store.Recei
 	if len(receipts) != len(sends) {
 		tb.Fatalf("got %d receipts for %d sends", len(receipts), len(sends))
 	}
+	for i := range receipts {
+		if r := &receipts[i]; r.Err != nil || r.Duplicate {
+			if r.Event != nil {
+				tb.Errorf("receipt %d: got an event, want one only for what is new", i)
+			}
+			continue
+		}
+		CheckEvent(tb, sends[i], &receipts[i])
+	}
 	return receipts
+}
+
+// CheckEvent sees that the receipt of a new message has its event, and takes it out, so that the rest can be compared.
+func CheckEvent(tb testing.TB, in store.Send, r *store.Receipt) {
+	tb.Helper()
+	want, err := events.MessageSent{
+		Room: in.Room, Seq: r.Seq, Kind: events.KindMessage, ID: in.ID, From: in.Sender, Text: in.Text, SentAt: r.SentAt,
+	}.Encode("")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(r.Event)); diff != "" {
+		tb.Errorf("event of a receipt (-want +got):\n%s", diff)
+	}
+	r.Event = nil
 }
 
 // mustLog reads all of a room, and sees that it is the dense log 1, 2, 3 … that its head tells.
