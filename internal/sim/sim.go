@@ -34,9 +34,16 @@ func Bound(checks, steps int) {
 }
 
 // Check runs a property, each run in a bubble of its own: virtual time starts anew, and a run that leaves a goroutine
-// fails. A failure tells the seed, and the actions that are left after shrinking.
+// fails. A failure tells the seed, and the actions that are left after shrinking. With the race detector the property is
+// checked in a process of its own, which a crash of the detector does not end; see process.
 func Check(t *testing.T, prop func(*rapid.T)) {
 	t.Helper()
+	if raceDetector && os.Getenv(processEnv) == "" {
+		if out, err := process(t, t.Name(), rapidFlags(), nil); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		return
+	}
 	rapid.Check(t, func(rt *rapid.T) { rapid.SyncTest(rt, prop) })
 }
 

@@ -3,7 +3,6 @@ package sim
 import (
 	"bytes"
 	"os"
-	"os/exec"
 	"testing"
 )
 
@@ -20,10 +19,8 @@ const wrongChecks = "2000"
 // expects it to fail and to say so with want.
 func MustCatch(t *testing.T, test, how, want string) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+test+"$", "-rapid.nofailfile", "-rapid.shrinktime=1s",
-		"-rapid.checks="+wrongChecks, "-test.timeout=5m") // a model that makes the run hang says where
-	cmd.Env = append(os.Environ(), wrongEnv+"="+how)
-	out, err := cmd.CombinedOutput()
+	flags := []string{"-rapid.nofailfile", "-rapid.shrinktime=1s", "-rapid.checks=" + wrongChecks, "-test.timeout=5m"} // a model that makes the run hang says where
+	out, err := process(t, test, flags, []string{wrongEnv + "=" + how})
 	if err == nil {
 		t.Errorf("%s with a model that is wrong in %q: passed, want it to fail", test, how)
 	} else if !bytes.Contains(out, []byte(want)) {
