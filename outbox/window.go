@@ -29,9 +29,9 @@ func (r *Relay) signal() {
 	}
 }
 
-// Next blocks until there are rows to publish. It waits out the backoff of a failed window and the pace of a stream, and retries errors of the
-// database; its only error is that of ctx. A window that got neither Done nor Failed is handed
-// out again after Options.Poll at the latest.
+// Next blocks until there are rows to publish. It waits out the backoff of a failed window and the pace of a stream, and
+// retries errors of the database; its only error is that of ctx. A window that got neither Done nor Failed is handed out
+// again after Options.Poll at the latest.
 func (r *Relay) Next(ctx context.Context) (Window, error) {
 	if wait := r.waitIn(); wait > 0 && !sleep(ctx, wait) {
 		return Window{}, ctx.Err()
