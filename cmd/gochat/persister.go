@@ -61,7 +61,7 @@ func persisterCommand() command {
 }
 
 func declareHandlers(s *config.Set) *int {
-	return s.Int("handlers", 16, "messages of the queue that are in work at once", config.Check(config.Between(1, 1024)))
+	return s.Int("handlers", 4, "consumers of the queue that work at once", config.Check(config.Between(1, 1024)))
 }
 
 func declareReflection(s *config.Set) *bool {

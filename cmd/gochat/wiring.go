@@ -303,7 +303,7 @@ func busMetrics(reg prometheus.Registerer) bus.Metrics {
 		return func(n int) { c.Add(float64(n)) }
 	}
 	seconds := prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "gochat_consume_seconds", Help: "Time to handle one message of the queue, its retries included.",
+		Name: "gochat_consume_seconds", Help: "Time to handle messages of the queue that waited together, retries included.",
 		Buckets: prometheus.ExponentialBuckets(0.0005, 2, 16),
 	})
 	reg.MustRegister(seconds)

@@ -97,17 +97,16 @@ func (t *amqpTransport) DeadLetters() message.Publisher {
 }
 
 func (t *amqpTransport) EventsSubscriber(inFlight int) message.Subscriber {
-	inFlight = max(inFlight, 1)
-	return newSubscriber(t.consume, t.cfg.Metrics, inFlight, inFlight, func(ch *amqp.Channel, _ string) (string, error) {
+	return newSubscriber(t.consume, t.cfg.Metrics, max(inFlight, 1), func(ch *amqp.Channel, _ string) (string, error) {
 		return t.cfg.Topology.MessageSentQueue(), declareTopology(ch, t.cfg.Topology)
 	})
 }
 
-// fanoutPrefetch hides the round trip; one is in flight to the handler, which keeps the order.
+// fanoutPrefetch hides the round trip.
 const fanoutPrefetch = 256
 
 func (t *amqpTransport) FanoutSubscriber(instance string) message.Subscriber {
-	return newSubscriber(t.consume, Metrics{}, fanoutPrefetch, 1, func(ch *amqp.Channel, _ string) (string, error) {
+	return newSubscriber(t.consume, Metrics{}, fanoutPrefetch, func(ch *amqp.Channel, _ string) (string, error) {
 		if err := declareTopology(ch, t.cfg.Topology); err != nil {
 			return "", err
 		}

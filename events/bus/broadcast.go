@@ -22,18 +22,20 @@ func RunFanout(ctx context.Context, t Transport, instance string, handle func(ct
 	r.AddConsumerHandler("fanout", "fanout", sub, func(m *message.Message) error {
 		ctx, cancel := graceful(m.Context(), o.StopWithin)
 		defer cancel()
-		parts, err := events.Split(m.Metadata[metaContentType], m.Payload)
-		if err != nil {
-			o.Logger.Warn("fan-out message skipped", "message_id", m.UUID, "error", err)
-			return nil
-		}
-		for _, p := range parts {
-			e, err := events.Decode(p)
+		for _, m := range unbundled(m) {
+			parts, err := events.Split(m.Metadata[metaContentType], m.Payload)
 			if err != nil {
-				o.Logger.Warn("fan-out event skipped", "message_id", m.UUID, "error", err)
+				o.Logger.Warn("fan-out message skipped", "message_id", m.UUID, "error", err)
 				continue
 			}
-			handle(ctx, e)
+			for _, p := range parts {
+				e, err := events.Decode(p)
+				if err != nil {
+					o.Logger.Warn("fan-out event skipped", "message_id", m.UUID, "error", err)
+					continue
+				}
+				handle(ctx, e)
+			}
 		}
 		return nil
 	})

@@ -23,9 +23,9 @@ type Delivery struct {
 // RunConsumer feeds the events of the persister's queue to handle, from many goroutines at once, until ctx ends; then
 // it waits for what is in flight, at most Options.StopWithin, and returns nil.
 //
-// handle gets all events of one message and returns an error for each, in their order; nil means that the event is
-// stored for good. Events whose error is permanent (events.IsPermanent) go to the dead letters alone; with any other
-// error the whole message is handled again, so handle must be idempotent. Its context ends with a time-out, or some
+// handle gets all events of the messages that waited together and returns an error for each, in their order; nil means
+// that the event is stored for good. Events whose error is permanent (events.IsPermanent) go to the dead letters alone;
+// with any other error all of them are handled again, so handle must be idempotent. Its context ends with a time-out, or some
 // time after the stop.
 func RunConsumer(ctx context.Context, t Transport, handle func(ctx context.Context, ds []Delivery) []error, o Options) error {
 	o = o.withDefaults()
@@ -52,33 +52,35 @@ func RunConsumer(ctx context.Context, t Transport, handle func(ctx context.Conte
 }
 
 func handleMessage(m *message.Message, handle func(context.Context, []Delivery) []error, log *slog.Logger) error {
-	parts, err := events.Split(m.Metadata[metaContentType], m.Payload)
-	if err != nil {
-		whole := rejectedEvent{contentType: m.Metadata[metaContentType], raw: m.Payload, err: err}
-		return events.Permanent(&rejected{events: []rejectedEvent{whole}})
-	}
-	if len(parts) == 0 {
-		return nil
-	}
-	ds := make([]Delivery, len(parts))
-	d := Delivery{Redelivered: m.Metadata[metaRedelivered] != "", Number: deliveries(m) + 1, Try: tries(m)}
-	for i, p := range parts {
-		d.Raw = p
-		ds[i] = d
-	}
-	errs := handle(m.Context(), ds)
-	if len(errs) != len(ds) {
-		return fmt.Errorf("handler answered %d of %d events", len(errs), len(ds))
-	}
-	logEvents(m.Context(), log, ds, errs)
+	var ds []Delivery
+	var from []*message.Message // from[i] held ds[i]
 	var bad []rejectedEvent
-	for i, err := range errs {
-		switch {
-		case err == nil:
-		case events.IsPermanent(err):
-			bad = append(bad, rejectedEvent{contentType: events.ContentType, raw: ds[i].Raw, err: err})
-		default:
-			return fmt.Errorf("handle event %d of %d: %w", i+1, len(ds), err)
+	try := max(number(m, metaTry), 1)
+	for _, m := range unbundled(m) {
+		parts, err := events.Split(m.Metadata[metaContentType], m.Payload)
+		if err != nil {
+			bad = append(bad, rejectedEvent{from: m, contentType: m.Metadata[metaContentType], raw: m.Payload, err: err})
+		}
+		d := Delivery{Redelivered: m.Metadata[metaRedelivered] != "", Number: deliveries(m) + 1, Try: try}
+		for _, p := range parts {
+			d.Raw = p
+			ds, from = append(ds, d), append(from, m)
+		}
+	}
+	if len(ds) > 0 {
+		errs := handle(m.Context(), ds)
+		if len(errs) != len(ds) {
+			return fmt.Errorf("handler answered %d of %d events", len(errs), len(ds))
+		}
+		logEvents(m.Context(), log, ds, errs)
+		for i, err := range errs {
+			switch {
+			case err == nil:
+			case events.IsPermanent(err):
+				bad = append(bad, rejectedEvent{from: from[i], contentType: events.ContentType, raw: ds[i].Raw, err: err})
+			default:
+				return fmt.Errorf("handle event %d of %d: %w", i+1, len(ds), err)
+			}
 		}
 	}
 	if len(bad) > 0 {

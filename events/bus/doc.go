@@ -9,6 +9,8 @@
 //     returns an error, and the caller publishes the same again: delivery is at least once.
 //   - A consumed message is acknowledged after its handler is done with it, and comes again after a crash, a lost
 //     connection or an error. One subscriber with one message in flight keeps the order, also across a redelivery.
+//     Messages that waited together are handled together, as a bundle, and acknowledged with one call; one that was
+//     delivered before is handled alone.
 //   - Only errors marked by events.Permanent lead to the dead letters, each event alone, out of a batch too. Outages are
 //     retried in place with a growing delay, then given back to the queue after a delay. A stop poisons nothing.
 //   - The fan-out is best effort: it never blocks its sender, and what it loses is repaired from the database.

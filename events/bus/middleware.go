@@ -56,19 +56,20 @@ func nackDelay(o Options) message.HandlerMiddleware {
 
 // rejectedEvent is one event that no retry can heal.
 type rejectedEvent struct {
+	from        *message.Message
 	contentType string
 	raw         []byte
 	err         error
 }
 
-// rejected is a handler's error when all that is left of a message is beyond healing.
+// rejected is a handler's error when all that is left of its messages is beyond healing.
 type rejected struct{ events []rejectedEvent }
 
 func (r *rejected) Error() string {
 	return fmt.Sprintf("%d events rejected, the first: %v", len(r.events), r.events[0].err)
 }
 
-// poison puts rejected events into the dead letters, each alone, and then takes their message for done. Watermill's own
+// poison puts rejected events into the dead letters, each alone, and then takes their messages for done. Watermill's own
 // middleware would put a whole batch there, and everything at a stop or during an outage.
 func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
 	return func(h message.HandlerFunc) message.HandlerFunc {
@@ -77,7 +78,11 @@ func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
 			out, err := h(m)
 			var r *rejected
 			if mutant.PoisonOnShutdown && err != nil && m.Context().Err() != nil {
-				err = &rejected{events: []rejectedEvent{{contentType: m.Metadata[metaContentType], raw: m.Payload, err: err}}}
+				all := &rejected{}
+				for _, m := range unbundled(m) {
+					all.events = append(all.events, rejectedEvent{from: m, contentType: m.Metadata[metaContentType], raw: m.Payload, err: err})
+				}
+				err = all
 			}
 			if !errors.As(err, &r) {
 				return out, err
@@ -86,10 +91,10 @@ func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
 			defer cancel()
 			letters := make([]*message.Message, len(r.events))
 			for i, e := range r.events {
-				letters[i] = deadLetter(m, e, seen)
+				letters[i] = deadLetter(e, deliveries(e.from)+number(m, metaTry), seen)
 				letters[i].SetContext(ctx)
 				o.Logger.Error("event put into the dead letters",
-					"event_id", letters[i].UUID, "message_id", m.UUID, "reason", e.err)
+					"event_id", letters[i].UUID, "message_id", e.from.UUID, "reason", e.err)
 			}
 			if err := dead.Publish("", letters...); err != nil {
 				return nil, fmt.Errorf("put %d events into the dead letters: %w", len(letters), err)
@@ -100,8 +105,8 @@ func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
 	}
 }
 
-func deadLetter(m *message.Message, e rejectedEvent, seen time.Time) *message.Message {
-	id, typ := m.UUID, m.Metadata[metaType]
+func deadLetter(e rejectedEvent, attempts int, seen time.Time) *message.Message {
+	id, typ := e.from.UUID, e.from.Metadata[metaType]
 	if env, err := events.Decode(e.raw); err == nil {
 		id, typ = env.ID, env.Type
 	}
@@ -110,10 +115,10 @@ func deadLetter(m *message.Message, e rejectedEvent, seen time.Time) *message.Me
 		metaContentType: e.contentType,
 		metaType:        typ,
 		HeaderReason:    e.err.Error(),
-		HeaderAttempts:  m.Metadata[HeaderAttempts],
+		HeaderAttempts:  strconv.Itoa(attempts),
 		HeaderFirstSeen: seen.Format(time.RFC3339Nano),
-		HeaderMessageID: m.UUID,
-		HeaderTopic:     m.Metadata[metaRoutingKey],
+		HeaderMessageID: e.from.UUID,
+		HeaderTopic:     e.from.Metadata[metaRoutingKey],
 	}
 	return d
 }
@@ -127,9 +132,8 @@ func retry(o Options) message.HandlerMiddleware {
 			live := m.Context()
 			defer m.SetContext(live)
 			delay := backoff{first: o.RetryMin, max: o.RetryMax}
-			earlier := deliveries(m)
 			for try := 1; ; try++ {
-				m.Metadata[HeaderAttempts] = strconv.Itoa(earlier + try)
+				m.Metadata[metaTry] = strconv.Itoa(try)
 				out, err := attempt(live, h, m, o.StopWithin)
 				if err == nil || events.IsPermanent(err) || try > o.Retries {
 					return out, err
@@ -148,20 +152,17 @@ func retry(o Options) message.HandlerMiddleware {
 // deliveries counts how often a queue delivered the message before, 0 at the first time. Where no queue counts, a message
 // that came before came once.
 func deliveries(m *message.Message) (n int) {
-	for _, key := range []string{metaDeliveries, metaAcquired} {
-		count, _ := strconv.Atoi(m.Metadata[key])
-		n = max(n, count)
-	}
+	n = max(number(m, metaDeliveries), number(m, metaAcquired))
 	if n == 0 && m.Metadata[metaRedelivered] != "" {
 		n = 1
 	}
 	return n
 }
 
-// tries is which try of its delivery the message is in.
-func tries(m *message.Message) int {
-	attempts, _ := strconv.Atoi(m.Metadata[HeaderAttempts])
-	return max(attempts-deliveries(m), 1)
+// number is 0 where the metadata has none.
+func number(m *message.Message, key string) int {
+	n, _ := strconv.Atoi(m.Metadata[key])
+	return n
 }
 
 func attempt(live context.Context, h message.HandlerFunc, m *message.Message, grace time.Duration) ([]*message.Message, error) {

@@ -137,7 +137,7 @@ func TestAttemptsCountEarlierDeliveries(t *testing.T) {
 			}
 			dead := &letters{}
 			h := chain(dead, Options{}.withDefaults(), func(*message.Message) ([]*message.Message, error) {
-				bad := rejectedEvent{contentType: events.ContentType, err: errors.New("text too long")}
+				bad := rejectedEvent{from: m, contentType: events.ContentType, err: errors.New("text too long")}
 				return nil, events.Permanent(&rejected{events: []rejectedEvent{bad}})
 			})
 			if _, err := h(m); err != nil || len(dead.got) != 1 {

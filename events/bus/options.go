@@ -22,8 +22,8 @@ type Options struct {
 	StopWithin time.Duration
 
 	// Of RunConsumer.
-	Handlers       int           // consumers side by side; default 16
-	InFlight       int           // messages in flight to each; default 8
+	Handlers       int           // consumers side by side; default 4
+	InFlight       int           // messages sent to each without an acknowledgement, half of them to its handler; default 256
 	HandlerTimeout time.Duration // bounds one try; default 30 s
 	Retries        int           // tries in place after the first; default 8
 	RetryMin       time.Duration // first delay between them; default 100 ms
@@ -53,8 +53,8 @@ func (o Options) withDefaults() Options {
 		}
 	}
 	orTime(&o.StopWithin, 8*time.Second)
-	orInt(&o.Handlers, 16)
-	orInt(&o.InFlight, 8)
+	orInt(&o.Handlers, 4)
+	orInt(&o.InFlight, 256)
 	orTime(&o.HandlerTimeout, 30*time.Second)
 	orInt(&o.Retries, 8)
 	orTime(&o.RetryMin, 100*time.Millisecond)

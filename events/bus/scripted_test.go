@@ -291,6 +291,9 @@ func consume(t *testing.T) (consumers <-chan consuming, acks <-chan uint64, got 
 			seen <- consuming{c, m.Channel}
 			return true
 		case scripted.BasicAck:
+			if !m.Multiple() {
+				t.Error("acknowledged a message alone")
+			}
 			acked <- m.DeliveryTag()
 		}
 		return false
@@ -360,5 +363,31 @@ func TestOddHeadersDoNotBreakDelivery(t *testing.T) {
 	}
 	if tag := bustest.Await(t, "acknowledgement", acks); tag != 1 {
 		t.Errorf("acknowledged: got %d, want 1", tag)
+	}
+}
+
+// What arrives while a handler works is acknowledged with one call, and never before its own handler is done.
+func TestBundleIsAcknowledgedAtOnce(t *testing.T) {
+	t.Parallel()
+	const n = 40
+	consumers, acks, got := consume(t)
+	c := bustest.Await(t, "consumer", consumers)
+	for tag := uint64(1); tag <= n; tag++ {
+		c.conn.Deliver(c.channel, "gochat", tag, "message.sent.1",
+			scripted.MessageProperties(events.ContentType, scripted.Table(), events.EventID("ops", int64(tag))), bustest.MessageSent(t, "ops", int64(tag)))
+	}
+	var acked uint64
+	for acked < n {
+		tag := bustest.Await(t, "acknowledgement", acks)
+		if tag <= acked {
+			t.Fatalf("acknowledged %d after %d", tag, acked)
+		}
+		for ; acked < tag; acked++ {
+			select {
+			case <-got:
+			default:
+				t.Fatalf("acknowledged up to %d, handled only %d", tag, acked)
+			}
+		}
 	}
 }

@@ -27,14 +27,16 @@ const redeclareAfter = time.Second
 // goes, it declares and consumes again. A subscription ends in one of two ways. When the context given to Subscribe
 // ends, it takes no more, waits until what was handed out is acknowledged or not, and only then closes its output.
 // Close does not wait for that: what has no acknowledgement by then goes back to the queue.
+//
+// A subscription has one bundle with its handler. What arrives meanwhile makes the next, which one call acknowledges.
+// There is no artificial delay: a bundle grows with the load by itself.
 type subscriber struct {
 	// Immutable.
 	link     *link
 	log      *slog.Logger
 	metrics  Metrics
 	declare  func(ch *amqp.Channel, topic string) (queue string, err error)
-	prefetch int // how many the broker sends ahead
-	inFlight int // how many are handed out without an acknowledgement
+	prefetch int // how many messages the broker sends without an acknowledgement; half of them make a bundle at most
 	ctx      context.Context
 	cancel   context.CancelFunc
 
@@ -43,8 +45,8 @@ type subscriber struct {
 	wg     sync.WaitGroup // one for each subscription
 }
 
-func newSubscriber(l *link, m Metrics, prefetch, inFlight int, declare func(*amqp.Channel, string) (string, error)) *subscriber {
-	s := &subscriber{link: l, log: l.log, metrics: m, declare: declare, prefetch: prefetch, inFlight: inFlight}
+func newSubscriber(l *link, m Metrics, prefetch int, declare func(*amqp.Channel, string) (string, error)) *subscriber {
+	s := &subscriber{link: l, log: l.log, metrics: m, declare: declare, prefetch: prefetch}
 	s.ctx, s.cancel = context.WithCancel(l.ctx)
 	return s
 }
@@ -145,73 +147,58 @@ func (s *subscriber) consume(live context.Context, topic string, out chan<- *mes
 		return false, err
 	}
 
-	// Also after a lost connection the handlers in flight come first: their messages come again, and must not
-	// overtake them.
-	var inFlight sync.WaitGroup
-	defer inFlight.Wait()
-	slots := make(chan struct{}, s.inFlight)
-	for {
-		select {
-		case slots <- struct{}{}:
-		case <-live.Done():
-			return got, s.stop(ch, tag)
-		}
-		select {
-		case d, ok := <-deliveries:
-			if !ok {
-				if ch.IsClosed() {
-					return got, errChannelClosed
-				}
-				return got, errConsumerCancelled
-			}
-			m, err := received(d)
-			if err != nil {
-				return got, err
-			}
-			got = true
-			ctx, cancel := context.WithCancel(live)
-			m.SetContext(ctx)
-			if m.Metadata[metaRedelivered] != "" {
-				count(s.metrics.Redelivered, 1)
-			}
-			select {
-			case out <- m:
-			case <-live.Done():
-				cancel()
-				return got, s.stop(ch, tag)
-			}
-			inFlight.Go(func() {
-				defer cancel()
-				s.settle(m, d)
-				<-slots
-			})
-		case <-live.Done():
-			return got, s.stop(ch, tag)
-		}
+	in := &inbox{arrived: make(chan arrival, s.prefetch)}
+	s.wg.Go(func() { in.fill(deliveries) })
+	for in.wait(live) {
+		got = true
+		s.handOut(live, in, out)
+	}
+	switch {
+	case live.Err() != nil:
+		// It shall send no more. What was not handed out goes back with the channel.
+		return got, ch.Cancel(tag, true)
+	case in.err != nil:
+		return got, in.err
+	case ch.IsClosed():
+		return got, errChannelClosed
+	default:
+		return got, errConsumerCancelled
 	}
 }
 
-// stop tells the broker to send no more. Acknowledgements still pass until the channel closes.
-func (s *subscriber) stop(ch *amqp.Channel, tag string) error {
-	return ch.Cancel(tag, true)
+// handOut gives the handler a bundle and waits for its word, also when the connection is lost meanwhile: the messages
+// come again, and must not overtake their handler.
+func (s *subscriber) handOut(live context.Context, in *inbox, out chan<- *message.Message) {
+	ctx, cancel := context.WithCancel(live)
+	defer cancel()
+	ms, newest := in.take((s.prefetch + 1) / 2)
+	if ms[0].Metadata[metaRedelivered] != "" {
+		count(s.metrics.Redelivered, 1)
+	}
+	m := bundle(ctx, ms)
+	select {
+	case out <- m:
+		s.settle(m, newest)
+	case <-live.Done():
+	}
 }
 
-// settle waits for the handler's word and passes it on.
-func (s *subscriber) settle(m *message.Message, d amqp.Delivery) {
+// settle waits for the handler's word and passes it on, for all up to the newest: no earlier one is open.
+func (s *subscriber) settle(m *message.Message, newest amqp.Delivery) {
 	var err error
 	select {
 	case <-m.Acked():
-		err = d.Ack(false)
+		err = newest.Ack(true)
 	case <-m.Nacked():
-		err = d.Nack(false, true)
+		err = newest.Nack(true, true)
 	case <-s.ctx.Done():
 		select {
 		case <-m.Acked(): // said in time, only read too late
-			err = d.Ack(false)
+			err = newest.Ack(true)
 		default: // goes back with the channel
 		}
 	}
 	if err != nil {
-		s.log.Debug("acknowledgement lost, the message comes again", "message_id", m.UUID, "error", err)
+		s.log.Debug("acknowledgement lost, the messages come again", "message_id", m.UUID, "error", err)
 	}
 }

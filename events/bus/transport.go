@@ -14,7 +14,8 @@ type Transport interface {
 	// of them: nil means that each has been handed over for good.
 	Events() message.Publisher
 	// EventsSubscriber reads the persister's queue, with at most inFlight messages not yet acknowledged for each
-	// subscription. With one in flight the order is kept. Every call makes a subscriber of its own.
+	// subscription; several may be handed out as one bundle. With one in flight the order is kept. Every call makes a
+	// subscriber of its own.
 	EventsSubscriber(inFlight int) message.Subscriber
 	// Fanout is the best-effort publisher to every replica. It drops instead of blocking, and returns an error only
 	// when the transport is closed.
@@ -51,7 +52,7 @@ type Metrics struct {
 	Redelivered    func(n int)                      // consumed messages that had been delivered before
 	DeadLettered   func(n int)                      // events put into the poison queue
 	FanoutDropped  func(n int)                      // fan-out messages lost on this side
-	HandlerSeconds func(seconds float64, err error) // one handled message, its retries included
+	HandlerSeconds func(seconds float64, err error) // one handled message or bundle, its retries included
 }
 
 func count(f func(int), n int) {
@@ -66,6 +67,7 @@ const (
 	metaType        = "type"
 	metaRoutingKey  = "routing_key"      // overrides the topic
 	metaRedelivered = "redelivered"      // "true" on a message that came before; only on consumed ones
+	metaTry         = "try"              // which one of this delivery, from 1; only on consumed ones
 	metaDeliveries  = "x-delivery-count" // set by quorum queues; RabbitMQ 4.3 (seen) leaves out what was given back
 	metaAcquired    = "x-acquired-count" // set by those of newer versions: every earlier delivery
 )

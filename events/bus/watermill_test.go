@@ -70,7 +70,7 @@ func TestWatermillSuiteAMQP(t *testing.T) {
 		}
 	})
 	group := func(_ *testing.T, group string) (message.Publisher, message.Subscriber) {
-		return bus.events, newSubscriber(bus.consume, Metrics{}, 1, 1, func(ch *amqp.Channel, topic string) (string, error) {
+		return bus.events, newSubscriber(bus.consume, Metrics{}, 1, func(ch *amqp.Channel, topic string) (string, error) {
 			name := topology.Prefix + strings.Join([]string{topic, group}, ".")
 			mu.Lock()
 			queues[name] = true

@@ -41,13 +41,10 @@ type server struct {
 
 func (s *server) usage() usage {
 	u := usage{at: time.Now(), generator: ownCPU(), machine: machineCPU()}
-	front := s.front()
-	if len(front) == 0 {
-		return u
-	}
+	front, back := s.front(), s.back()
 	u.server, u.rss = processes(front)
-	back, _ := processes(s.back())
-	u.side = u.server + back
+	behind, _ := processes(back)
+	u.side = u.server + behind
 	return u
 }
 

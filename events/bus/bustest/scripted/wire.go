@@ -139,6 +139,9 @@ func MessageProperties(contentType string, headers []byte, id string) Properties
 // DeliveryTag is the tag in a client's ack or nack.
 func (m Method) DeliveryTag() uint64 { return be.Uint64(m.Args) }
 
+// Multiple tells whether it stands for all earlier deliveries too.
+func (m Method) Multiple() bool { return m.Args[8]&1 != 0 }
+
 // Name is the first name in a declaration or a consume.
 func (m Method) Name() string {
 	name, _ := short(m.Args[2:])
