@@ -3,6 +3,7 @@ package chatroom
 import (
 	"fmt"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -58,7 +59,7 @@ func TestADeliveryAllocatesNothing(t *testing.T) {
 func BenchmarkRoomLog(b *testing.B) {
 	now := time.Now()
 	b.Run("add", func(b *testing.B) {
-		l := newRoomLog(logLimits{count: 1000, bytes: 1 << 20, ttl: time.Hour})
+		l := newRoomLog(logLimits{count: 1000, bytes: 1 << 20, ttl: time.Hour}, new(atomic.Int64))
 		l.start(0, nil, now)
 		e := logEvents(1, 1)[0]
 		b.ReportAllocs()
@@ -68,7 +69,7 @@ func BenchmarkRoomLog(b *testing.B) {
 		}
 	})
 	b.Run("read 10", func(b *testing.B) {
-		l := newRoomLog(logLimits{count: 1000, bytes: 1 << 20, ttl: time.Hour})
+		l := newRoomLog(logLimits{count: 1000, bytes: 1 << 20, ttl: time.Hour}, new(atomic.Int64))
 		l.start(0, nil, now)
 		for _, e := range logEvents(1, 1000) {
 			l.add(e, now)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
@@ -34,6 +35,9 @@ type hub struct {
 
 	flushers *flushers
 
+	kept      atomic.Int64 // bytes in the logs of all rooms
+	shrinking sync.Mutex   // held by who shrinks them; taken before mu
+
 	mu    sync.Mutex // guards rooms; taken before a room's mu
 	rooms map[string]*room
 }
@@ -50,7 +54,7 @@ func (h *hub) open(ctx context.Context, name string) (*room, error) {
 	r, found := h.rooms[name]
 	if !found {
 		r = &room{
-			name: name, flushers: h.flushers, loaded: make(chan struct{}), log: newRoomLog(h.limits), idle: time.Now(),
+			name: name, flushers: h.flushers, loaded: make(chan struct{}), log: newRoomLog(h.limits, &h.kept), idle: time.Now(),
 		}
 		h.rooms[name] = r
 	}
@@ -101,9 +105,10 @@ func (h *hub) load(ctx context.Context, r *room) error {
 		recent = nil
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.log.start(head, recent, time.Now())
 	r.stored = max(r.stored, stored)
+	r.mu.Unlock()
+	h.shrink()
 	return nil
 }
 
@@ -147,7 +152,7 @@ func (h *hub) put(name string, evs ...frame.Event) *room {
 	if r == nil {
 		return nil
 	}
-	moved, hole := r.add(time.Now(), evs...)
+	moved, hole := h.grow(r, evs...)
 	if hole {
 		h.fill(r, holePatience)
 	}
@@ -197,7 +202,7 @@ func (h *hub) fillNow(r *room) error {
 		ctx, cancel := context.WithTimeout(h.ctx, openTimeout)
 		evs, err := h.reader.after(ctx, r.name, head, fillPage)
 		cancel()
-		if moved, _ := r.add(time.Now(), evs...); moved {
+		if moved, _ := h.grow(r, evs...); moved {
 			r.wake()
 		}
 		if err == nil && len(evs) > 0 {
@@ -228,7 +233,7 @@ func (h *hub) catchUp(ctx context.Context, r *room, seq int64) (head int64, err 
 		if err != nil || len(evs) == 0 {
 			return head, err
 		}
-		if moved, _ := r.add(time.Now(), evs...); moved {
+		if moved, _ := h.grow(r, evs...); moved {
 			r.wake()
 		}
 	}
@@ -326,8 +331,9 @@ func (h *hub) evict(now time.Time) {
 		r.mu.Lock()
 		if r.readers == 0 && now.Sub(r.idle) > h.limits.ttl {
 			delete(h.rooms, name)
+			r.log.limits = logLimits{} // what is still added to it is not kept
 		}
-		r.log.trim(now)
+		r.log.trim(now, r.log.limits.ttl)
 		r.forgetLocked()
 		r.mu.Unlock()
 	}

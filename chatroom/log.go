@@ -1,6 +1,7 @@
 package chatroom
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
@@ -15,13 +16,17 @@ type roomLog struct {
 	head    int64
 	bytes   int
 	waiting map[int64]frame.Event // above head+1; bounded by limits.count
+
+	kept    *atomic.Int64 // bytes of all logs together
+	counted int           // the part of kept that is this log's
 }
 
-// logLimits bounds what a room keeps in memory. What falls off is read from the database.
+// logLimits bounds what a room keeps in memory, and all rooms together. What falls off is read from the database.
 type logLimits struct {
 	count int
 	bytes int
 	ttl   time.Duration
+	total int // bytes of all rooms; the hub holds it
 }
 
 type logEntry struct {
@@ -30,7 +35,9 @@ type logEntry struct {
 }
 
 // newRoomLog returns a log whose head is not known yet: until start, all that is added waits.
-func newRoomLog(limits logLimits) roomLog { return roomLog{limits: limits, head: -1} }
+func newRoomLog(limits logLimits, kept *atomic.Int64) roomLog {
+	return roomLog{limits: limits, head: -1, kept: kept}
+}
 
 // start tells the head: events is a run without a hole that ends there, or is empty. What waited is added.
 func (l *roomLog) start(head int64, events []frame.Event, now time.Time) {
@@ -39,7 +46,7 @@ func (l *roomLog) start(head int64, events []frame.Event, now time.Time) {
 	for _, e := range events {
 		l.push(e, now)
 	}
-	l.trim(now)
+	l.trim(now, l.limits.ttl)
 	for _, e := range waiting {
 		l.add(e, now)
 	}
@@ -69,7 +76,7 @@ func (l *roomLog) add(e frame.Event, now time.Time) bool {
 		delete(l.waiting, next.Seq)
 		l.push(next, now)
 	}
-	l.trim(now)
+	l.trim(now, l.limits.ttl)
 	return true
 }
 
@@ -80,12 +87,12 @@ func (l *roomLog) push(e frame.Event, now time.Time) {
 	l.head = e.Seq
 }
 
-// trim drops from the old end what is over the bounds. The slice moves forward in its array; append copies it to a new
+// trim drops from the old end what is over the bounds, or as old as age, and accounts for what is left. The slice moves forward in its array; append copies it to a new
 // one when the array ends, so the cost for each event is constant and nothing old is kept alive for long.
-func (l *roomLog) trim(now time.Time) {
+func (l *roomLog) trim(now time.Time, age time.Duration) {
 	n := 0
 	for n < len(l.entries) &&
-		(len(l.entries)-n > l.limits.count || l.bytes > l.limits.bytes || now.Sub(l.entries[n].at) > l.limits.ttl) {
+		(len(l.entries)-n > l.limits.count || l.bytes > l.limits.bytes || now.Sub(l.entries[n].at) >= age) {
 		l.bytes -= len(l.entries[n].encoded)
 		l.entries[n] = logEntry{}
 		n++
@@ -94,6 +101,16 @@ func (l *roomLog) trim(now time.Time) {
 	if len(l.entries) == 0 {
 		l.entries = nil
 	}
+	l.kept.Add(int64(l.bytes - l.counted))
+	l.counted = l.bytes
+}
+
+// age returns how long the oldest event is kept; 0 without one.
+func (l *roomLog) age(now time.Time) time.Duration {
+	if len(l.entries) == 0 {
+		return 0
+	}
+	return now.Sub(l.entries[0].at)
 }
 
 // hole tells whether events wait above a hole.

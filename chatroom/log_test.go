@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,7 +41,7 @@ func TestLogOrdersWhatComesInAnyOrder(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
 		rng := rand.New(rand.NewPCG(seed, 1))
-		l := newRoomLog(logLimits{count: 1000, bytes: 1 << 20, ttl: time.Hour})
+		l := newRoomLog(logLimits{count: 1000, bytes: 1 << 20, ttl: time.Hour}, new(atomic.Int64))
 		start := rng.Int64N(5)
 		evs := append(logEvents(1, 40), logEvents(10, 30)...)
 		rng.Shuffle(len(evs), func(i, j int) { evs[i], evs[j] = evs[j], evs[i] })
@@ -71,7 +72,7 @@ func TestLogOrdersWhatComesInAnyOrder(t *testing.T) {
 func TestLogKeepsItsBounds(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
-	l := newRoomLog(logLimits{count: 10, bytes: 1 << 20, ttl: time.Minute})
+	l := newRoomLog(logLimits{count: 10, bytes: 1 << 20, ttl: time.Minute}, new(atomic.Int64))
 	l.start(100, nil, now)
 	for _, e := range logEvents(101, 200) {
 		l.add(e, now)
@@ -84,11 +85,11 @@ func TestLogKeepsItsBounds(t *testing.T) {
 	}
 	size := len(frame.Encode(logEvents(200, 200)[0]))
 	l.limits.bytes = 3 * size
-	l.trim(now)
+	l.trim(now, time.Minute)
 	if got := seqsAfter(t, &l, 197); len(got) != 3 || l.bytes > 3*size {
 		t.Errorf("got %v, %d bytes", got, l.bytes)
 	}
-	l.trim(now.Add(time.Hour))
+	l.trim(now.Add(time.Hour), time.Minute)
 	if got := seqsAfter(t, &l, 200); len(got) != 0 || l.bytes != 0 {
 		t.Errorf("after the TTL: got %v, %d bytes", got, l.bytes)
 	}
@@ -99,7 +100,7 @@ func TestLogKeepsItsBounds(t *testing.T) {
 
 func TestLogReadIsBounded(t *testing.T) {
 	t.Parallel()
-	l := newRoomLog(logLimits{count: 100, bytes: 1 << 20, ttl: time.Minute})
+	l := newRoomLog(logLimits{count: 100, bytes: 1 << 20, ttl: time.Minute}, new(atomic.Int64))
 	l.start(50, logEvents(1, 50), time.Now())
 	if got, _ := l.read(nil, 10, 7, 1<<20); len(got) != 7 {
 		t.Errorf("got %d events, want 7", len(got))

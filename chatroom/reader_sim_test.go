@@ -58,7 +58,7 @@ func (s *replicas) start(t *rapid.T, slot int) {
 	p := &replicaProcess{link: &sim.Link{}, listen: sim.NewListener()}
 	srv, err := New(context.Background(), Options{
 		Store: storetest.Remote{Store: s.m, Link: p.link}, History: remoteHistory{s.history, p.link},
-		Instance: fmt.Sprint("replica ", s.started), RecentEvents: 8,
+		Instance: fmt.Sprint("replica ", s.started), RecentEvents: 8, RecentTotal: 600,
 		Broadcast: func(bodies ...[]byte) {
 			if sim.Wrong("fan-out tells another text") {
 				for i, b := range bodies {

@@ -53,6 +53,7 @@ type Options struct {
 	RecentEvents   int           // kept for each room, default 1000
 	RecentBytes    int           // kept for each room, default 1 MiB
 	RecentTTL      time.Duration // default 10 min
+	RecentTotal    int           // bytes kept for all rooms together, default 64 MiB
 	MaxConnections int           // 0: no limit
 	Origins        []string      // allowed besides the server's own host; "*": any
 	Logger         *slog.Logger
@@ -97,6 +98,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	def(&o.RecentEvents, 1000)
 	def(&o.RecentBytes, 1<<20)
 	def(&o.RecentTTL, 10*time.Minute)
+	def(&o.RecentTotal, 64<<20)
 	def(&o.Logger, slog.New(slog.DiscardHandler))
 	def(&o.Instance, newID())
 	epoch, err := o.Store.Epoch(ctx)
@@ -108,14 +110,16 @@ func New(ctx context.Context, o Options) (*Server, error) {
 		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps), flushers: newFlushers(),
 		live: make(map[*session]struct{}),
 	}
+	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL, total: o.RecentTotal}
+	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.flushers, s.log, s.stored)
 	if o.Metrics != nil {
 		o.Metrics.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "gochat_catching_up_readers", Help: "Readers who wait for a page from the databases.",
-		}, func() float64 { return float64(s.catchingUp.Load()) }))
+		}, func() float64 { return float64(s.catchingUp.Load()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "gochat_recent_bytes", Help: "Bytes of recent events kept in memory now, of all rooms.",
+		}, func() float64 { return float64(s.hub.kept.Load()) }))
 	}
-	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL}
-	s.hub = newHub(s.ctx, &reader{store: o.Store, history: o.History}, limits, s.flushers, s.log, s.stored)
 	s.presence = newPresence(o.Instance, s.hub, s.tell)
 	s.acceptor = newAcceptor(o.Store, s.log, s.metrics, s.committed)
 	s.upgrader = websocket.Upgrader{

@@ -20,6 +20,7 @@ type chatConfig struct {
 	recentEvents   int           // kept in memory for each room
 	recentBytes    int64         // kept in memory for each room
 	recentTTL      time.Duration // how long a silent room stays in memory
+	recentTotal    int64         // kept in memory for all rooms together
 	maxConnections int           // 0: no limit
 	instance       string        // unique among the replicas
 	republishAfter time.Duration // for what was published and is not announced stored
@@ -43,6 +44,8 @@ func declareChat(s *config.Set) func() chatConfig {
 	size := s.Size("recent-bytes", 1<<20, "bytes of events of a room that are kept in memory", config.Check(config.AtLeast(1)))
 	ttl := s.Duration("recent-ttl", 10*time.Minute, "time after which the events of a silent room leave the memory",
 		config.Check(config.PositiveDuration))
+	total := s.Size("recent-total", 64<<20, "bytes of events of all rooms together that are kept in memory; the oldest give way",
+		config.Check(config.AtLeast(1<<20)))
 	connections := s.Int("max-connections", 0, "connections that are served at once; 0: no limit", config.Check(config.AtLeast(0)))
 	instance := s.String("instance", "", "name of this process, unique among the chat rooms of one broker; without it the host's name and a random part",
 		config.PerCommand(), config.Value("NAME"), config.Check(config.Optional(instanceName)))
@@ -53,7 +56,8 @@ func declareChat(s *config.Set) func() chatConfig {
 		c := chatConfig{
 			republishAfter: *republish, batchEvents: *batch,
 			origins: origins(), sendRate: *rate, sendBurst: *burst, heartbeat: *heartbeat,
-			recentEvents: *events, recentBytes: *size, recentTTL: *ttl, maxConnections: *connections, instance: *instance,
+			recentEvents: *events, recentBytes: *size, recentTTL: *ttl, recentTotal: *total,
+			maxConnections: *connections, instance: *instance,
 		}
 		if c.instance == "" {
 			c.instance = hostName() + "-" + uuid.NewString()[:8]

@@ -224,7 +224,7 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 	options := chatroom.Options{
 		Store: parts.store, History: parts.history, Committed: relay.Offer, Heard: relay.Heard, Stored: relay.Stored,
 		Instance: c.instance, Version: readBuild().Version, Heartbeat: c.heartbeat, SendRate: c.sendRate, SendBurst: c.sendBurst,
-		RecentEvents: c.recentEvents, RecentBytes: int(c.recentBytes), RecentTTL: c.recentTTL,
+		RecentEvents: c.recentEvents, RecentBytes: int(c.recentBytes), RecentTTL: c.recentTTL, RecentTotal: int(c.recentTotal),
 		MaxConnections: c.maxConnections, Origins: c.origins, Logger: a.logger, Metrics: a.admin.Registry(),
 	}
 	if parts.replicas {
