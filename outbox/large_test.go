@@ -2,12 +2,12 @@ package outbox_test
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
@@ -46,9 +46,19 @@ func fillLarge(tb testing.TB, pool *pgxpool.Pool) {
 func TestPostgresWithManyRowsWaiting(t *testing.T) {
 	t.Parallel()
 	pool, _ := dbtest.Postgres(t)
+	vacuumEmpty(t, pool)
 	fillLarge(t, pool)
 	t.Run("PlansWalkAlongAnIndex", func(t *testing.T) { checkPlans(t, pool) })
 	t.Run("WindowsAreBounded", func(t *testing.T) { checkBounded(t, outbox.Postgres{Pool: pool}, outbox.DefaultWindow, waiting) })
+}
+
+// vacuumEmpty leaves the outbox with the statistics that mislead most: pages without a row, as it is before an outage.
+func vacuumEmpty(tb testing.TB, pool *pgxpool.Pool) {
+	tb.Helper()
+	mustExec(tb, pool, `ALTER TABLE chatroom.outbox SET (autovacuum_enabled = off), SET UNLOGGED`)
+	mustExec(tb, pool, fillPostgres, 0, 10_000)
+	mustExec(tb, pool, `DELETE FROM chatroom.outbox`)
+	mustExec(tb, pool, `VACUUM (TRUNCATE false) chatroom.outbox`)
 }
 
 func TestSQLiteWithManyRowsWaiting(t *testing.T) {
@@ -60,7 +70,7 @@ func TestSQLiteWithManyRowsWaiting(t *testing.T) {
 	checkBounded(t, outbox.SQLite{DB: file.Writer, Read: file.Reader}, 128, waitingSQLite)
 }
 
-// The plans are judged with the statistics of an empty table, and as the generic plans that a long-lived connection uses.
+// The plans are judged as those of one execution, and as the generic ones that a long-lived connection uses.
 func checkPlans(t *testing.T, pool *pgxpool.Pool) {
 	shards := []any{1024, outbox.WindowBytes}
 	for i := range 16 {
@@ -72,45 +82,44 @@ func checkPlans(t *testing.T, pool *pgxpool.Pool) {
 		args []any
 	}{
 		"fetch":     {outbox.Fetch16, shards},
-		"mark":      {outbox.Mark, []any{keys, seqs}},
+		"mark":      {outbox.Mark, []any{keys, seqs, seqs}},
 		"remove":    {outbox.RemoveRows, []any{keys, seqs}},
 		"unstored":  {outbox.Unstored, []any{"", []int{1, 2, 3}, time.Hour, 512}},
 		"republish": {outbox.Republish, []any{"room1", int64(3), 100}},
 	} {
-		tx, err := pool.Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, s := range []string{`SET LOCAL plan_cache_mode = force_generic_plan`, outbox.PlanByIndex} {
-			if _, err := tx.Exec(t.Context(), s); err != nil {
-				t.Fatal(err)
-			}
-		}
-		var plan strings.Builder
-		res, err := tx.Query(t.Context(), "EXPLAIN (ANALYZE, COSTS OFF) "+q.sql, q.args...)
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		for res.Next() {
-			var line string
-			if err := res.Scan(&line); err != nil {
-				t.Fatal(err)
-			}
-			fmt.Fprintln(&plan, line)
-		}
-		if err := res.Err(); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
-		if err := tx.Rollback(context.WithoutCancel(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-		for _, bad := range []string{"Seq Scan", "Sort", "Hash", "Bitmap", "JIT"} {
-			// "Sort Key" belongs to a Merge Append.
-			if strings.Contains(strings.ReplaceAll(plan.String(), "Sort Key", ""), bad) {
-				t.Errorf("%s: got a plan with %s:\n%s", name, bad, plan.String())
+		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
+			plan := planOf(t, pool, mode, q.sql, q.args)
+			for _, bad := range []string{"Seq Scan", "Sort", "Hash", "Bitmap", "Join Filter"} {
+				// "Sort Key" belongs to a Merge Append.
+				if strings.Contains(strings.ReplaceAll(plan, "Sort Key", ""), bad) {
+					t.Errorf("%s, %s: got a plan with %s:\n%s", name, mode, bad, plan)
+				}
 			}
 		}
 	}
+}
+
+func planOf(t *testing.T, pool *pgxpool.Pool, mode, query string, args []any) string {
+	t.Helper()
+	tx, err := pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }()
+	for _, s := range []string{`SET LOCAL plan_cache_mode = ` + mode, outbox.PlanByIndex} {
+		if _, err := tx.Exec(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	res, err := tx.Query(t.Context(), "EXPLAIN (COSTS OFF) "+query, args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines, err := pgx.CollectRows(res, pgx.RowTo[string])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // checkBounded relays a part of the backlog, and looks at the size of the windows and of the heap.
