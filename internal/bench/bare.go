@@ -25,7 +25,7 @@ import (
 const (
 	BareInsert  = "bare batched insert"    // the rows of accepting, one connection, a message of each sender in a transaction
 	BareCommits = "bare commits"           // the same, a connection for each sender, a transaction for each message
-	BareCommit  = "one bare commit"        // the same, one connection at the pace that it has
+	BareCommit  = "one bare commit"        // the same, one connection at the pace of one sender
 	BarePublish = "bare confirms"          // one event in a message, 1,024 published, then 1,024 confirms
 	BareConsume = "bare consume and store" // one event in a message, batched inserts, then acknowledgements
 )
@@ -57,8 +57,8 @@ func (i *installation) bare(ctx context.Context, p Plan) (all []subject, done fu
 	if err != nil {
 		return nil, done, err
 	}
-	add := func(title string, writers, rows int) error {
-		loop := bareLoop{text: strings.Repeat("x", max(p.TextBytes, 1)), rows: rows, pace: title != BareCommit}
+	add := func(title string, writers, rows int, pace pace) error {
+		loop := bareLoop{text: strings.Repeat("x", max(p.TextBytes, 1)), rows: rows, pace: pace}
 		for range writers {
 			write, err := writer()
 			if err != nil {
@@ -71,11 +71,11 @@ func (i *installation) bare(ctx context.Context, p Plan) (all []subject, done fu
 	}
 	switch senders := p.Rooms * p.Senders; {
 	case p.Scenario == Latency:
-		err = add(BareCommit, 1, 1)
+		err = add(BareCommit, 1, 1, p.pace())
 	case p.Scenario == Ingest && i.postgres == nil:
-		err = add(BareInsert, 1, senders)
+		err = add(BareInsert, 1, senders, pace{})
 	case p.Scenario == Ingest:
-		err = errors.Join(add(BareInsert, 1, senders), add(BareCommits, senders, 1))
+		err = errors.Join(add(BareInsert, 1, senders, pace{}), add(BareCommits, senders, 1, pace{}))
 	case (p.Scenario == Drain || p.Scenario == Stages) && i.broker != nil:
 		broker, err := i.bareBroker(ctx, p, &closers)
 		if err != nil {
@@ -145,42 +145,35 @@ func (i *installation) bareURL(ctx context.Context) (string, error) {
 // writeRows commits rows.
 type writeRows func(ctx context.Context, rows []sentRow) error
 
-// bareLoop writes rows again and again, each writer by itself.
+// bareLoop writes rows again and again, each writer by itself. Without a pace a writer goes on when it has committed; with
+// one, times count from the plan, as for any sender.
 type bareLoop struct {
 	writers []writeRows
 	rows    int // in a transaction
 	text    string
-	pace    bool // its messages a second are a figure
+	pace    pace
+}
+
+// bareTimes are those of all writers.
+type bareTimes struct {
+	written, late stats.Histogram
+	rows          atomic.Int64
 }
 
 func (b bareLoop) measure(ctx context.Context, length time.Duration) (report.Measurement, error) {
 	var m report.Measurement
-	var h stats.Histogram
-	var n atomic.Int64
+	var all bareTimes
 	run := newRun()
 	errs := make([]error, len(b.writers))
+	for w := range b.writers { // statements are prepared once
+		if err := b.write(ctx, run, w, 1); err != nil {
+			return m, err
+		}
+	}
 	before := usage{at: time.Now(), generator: ownCPU()}
 	var wg sync.WaitGroup
-	for w, write := range b.writers {
-		wg.Go(func() {
-			for seq := int64(1); time.Since(before.at) < length && ctx.Err() == nil; seq++ {
-				rows := make([]sentRow, b.rows)
-				for i := range rows {
-					var err error
-					who := fmt.Sprintf("bare-%s-%d-%d", run, w, i)
-					if rows[i], err = newSentRow(who, fmt.Sprintf("%s.%d", run, seq), who, seq, b.text); err != nil {
-						errs[w] = err
-						return
-					}
-				}
-				began := time.Now()
-				if errs[w] = write(ctx, rows); errs[w] != nil {
-					return
-				}
-				h.Record(time.Since(began))
-				n.Add(int64(b.rows))
-			}
-		})
+	for w := range b.writers {
+		wg.Go(func() { errs[w] = b.loop(ctx, run, w, before.at, length, &all) })
 	}
 	wg.Wait()
 	if err := errors.Join(append(errs, ctx.Err())...); err != nil {
@@ -188,12 +181,53 @@ func (b bareLoop) measure(ctx context.Context, length time.Duration) (report.Mea
 	}
 	after := usage{at: time.Now(), generator: ownCPU()}
 	m.Seconds, m.Usage = after.at.Sub(before.at).Seconds(), between(before, after)
-	if b.pace {
-		m.Figures = []report.Figure{{Name: figureMessages, Unit: "/s", Value: float64(n.Load()) / m.Seconds}}
-	}
+	m.Figures = []report.Figure{{Name: figureMessages, Unit: "/s", Value: float64(all.rows.Load()) / m.Seconds}}
 	if b.rows == 1 {
-		latencies(&m, figureAccepted, &h)
+		latencies(&m, figureAccepted, &all.written)
 	}
-	m.Counts = map[string]int64{"rows": n.Load()}
+	m.Counts = map[string]int64{"rows": all.rows.Load()}
+	judgeLateness(&m, &all.late, &all.written)
 	return m, nil
+}
+
+// loop is one writer until the time is over.
+func (b bareLoop) loop(ctx context.Context, run string, writer int, began time.Time, length time.Duration, all *bareTimes) error {
+	due, free := began, began // when the next rows are planned, and when it could write them
+	for seq := int64(2); later(due, time.Now()).Sub(began) < length; seq++ {
+		if b.pace.every == 0 {
+			due = time.Now()
+		} else {
+			if !b.pace.wait(ctx, due) {
+				return nil
+			}
+			all.late.Record(time.Since(later(due, free)))
+		}
+		if err := b.write(ctx, run, writer, seq); err != nil {
+			return err
+		}
+		all.written.Record(time.Since(due))
+		all.rows.Add(int64(b.rows))
+		due, free = due.Add(b.pace.every), time.Now()
+	}
+	return nil
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// write commits the rows of one transaction of a writer.
+func (b bareLoop) write(ctx context.Context, run string, writer int, seq int64) error {
+	rows := make([]sentRow, b.rows)
+	for i := range rows {
+		var err error
+		who := fmt.Sprintf("bare-%s-%d-%d", run, writer, i)
+		if rows[i], err = newSentRow(who, fmt.Sprintf("%s.%d", run, seq), who, seq, b.text); err != nil {
+			return err
+		}
+	}
+	return b.writers[writer](ctx, rows)
 }

@@ -161,12 +161,12 @@ func (a aim) judge(r Report, smaller bool) report.Goal {
 		got = stats.SpreadOf(ratios)
 		goal.Ratio = fmt.Sprintf("%.2f (%.2f to %.2f)", got.Median, got.Min, got.Max)
 	}
-	goal.Why = ""
+	goal.Why = r.NotValid(of, a.subject)
 	switch {
 	case smaller:
 		goal.Outcome, goal.Why = report.NotRun, smallerThan
-	case !r.Valid:
-		goal.Outcome, goal.Why = report.Invalid, r.Invalid[0]
+	case goal.Why != "":
+		goal.Outcome = report.Invalid
 	case got.Median >= a.atLeast && (a.below == 0 || got.Median < a.below):
 		goal.Outcome = report.Met
 	default:

@@ -13,10 +13,7 @@ import (
 	"github.com/rafaeldepontes/go-chat/internal/bench/stats"
 )
 
-const (
-	measuring   = 64  // members whose deliveries are timed, spread over all
-	outstanding = 512 // of one sender at a rate: beyond it waits, and the wait counts
-)
+const measuring = 64 // members whose deliveries are timed, spread over all
 
 // traffic is messages in rooms: fan-out, ingest and latency differ in its numbers only. Every round has rooms and
 // connections of its own, so that each event can be accounted for.
@@ -128,15 +125,12 @@ func (t *traffic) start(ctx context.Context, ta *tally, senders []*member, gates
 	ta.sending.Store(true)
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	every := time.Duration(0)
-	if t.Rate > 0 {
-		every = time.Duration(float64(len(senders)) / t.Rate * float64(time.Second))
-	}
+	p := t.pace()
 	for i, m := range senders {
 		wg.Go(func() {
 			var err error
-			if every > 0 {
-				err = atRate(ctx, m, ta.now()+int64(every)*int64(i)/int64(len(senders)), every)
+			if p.every > 0 {
+				err = p.send(ctx, m, ta.now()+int64(p.every)*int64(i)/int64(len(senders)))
 			} else {
 				for range t.Window {
 					if err = m.send(ta.now()); err != nil {
@@ -164,31 +158,6 @@ func (t *traffic) start(ctx context.Context, ta *tally, senders []*member, gates
 		ta.sending.Store(false)
 		cancel()
 		wg.Wait()
-	}
-}
-
-// atRate sends by a plan that begins at a time of the tally's clock.
-func atRate(ctx context.Context, m *member, due int64, every time.Duration) error {
-	free := int64(0) // since when it could send: what held it up before is not its own lateness
-	for ; ; due += int64(every) {
-		if early := due - m.tally.now(); early > 0 && !pause(ctx, time.Duration(early)) {
-			return nil
-		}
-		if m.tally.measuring.Load() {
-			m.tally.late.Record(time.Duration(m.tally.now() - max(due, free)))
-		}
-		for m.sends()-m.answered.Load()-m.refused.Load() >= outstanding {
-			if !pause(ctx, time.Millisecond) {
-				return nil
-			}
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := m.send(due); err != nil {
-			return err
-		}
-		free = m.tally.now()
 	}
 }
 
@@ -277,13 +246,11 @@ func (t *traffic) limits(m *report.Measurement, ta *tally) {
 		}
 		return
 	}
-	latency := ta.delivered.Quantile(0.99)
-	if latency == 0 {
-		latency = ta.accepted.Quantile(0.99)
+	latency := &ta.delivered
+	if latency.Count() == 0 {
+		latency = &ta.accepted
 	}
-	if text := lateBy(ta.late.Quantile(0.99), latency); text != "" {
-		m.Invalid = append(m.Invalid, text)
-	}
+	judgeLateness(m, &ta.late, latency)
 	if got := m.Figures[0].Value; got < 0.95*t.Rate {
 		m.Notes = append(m.Notes, fmt.Sprintf("the rate was not held: %.0f of %.0f messages/s", got, t.Rate))
 	}

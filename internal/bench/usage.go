@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/bench/report"
+	"github.com/rafaeldepontes/go-chat/internal/bench/stats"
 )
 
 // saturated is the share of its half of the cores at which a side counts as busy to the limit.
@@ -69,12 +70,41 @@ func limitedBy(u report.Usage, cores int, known bool) string {
 	return text
 }
 
-// lateBy tells why latencies say more about the generator than about the server: it sent later than planned by more than
-// half of what was measured.
-func lateBy(late, latency time.Duration) string {
-	if late < time.Millisecond || late < latency/2 {
-		return ""
+const (
+	timers    = 200 * time.Microsecond // by which any timer may be late
+	enoughFor = 1000                   // messages, of whom a p99 is not that of a few
+)
+
+// lateBy tells why latencies say more about the generator than about the server: half of what was measured, or more, is that
+// it sent later than planned. The p99 of few messages is that of one or two, which a hiccup of the machine makes late at
+// any time: then it is a note, about the p99 only.
+func lateBy(late, latency *stats.Histogram) (invalid, note string) {
+	for _, at := range []struct {
+		q     float64
+		share string
+		label string
+	}{{0.5, "half", "p50"}, {0.99, "1%", "p99"}} {
+		by, measured := late.Quantile(at.q), latency.Quantile(at.q)
+		if by < timers || by < measured/2 {
+			continue
+		}
+		text := fmt.Sprintf("the generator was late itself: %s of the messages were sent %s or more after their time, with a %s of %s measured",
+			at.share, by.Round(10*time.Microsecond), at.label, measured.Round(10*time.Microsecond))
+		if at.q > 0.5 && late.Count() < enoughFor {
+			return "", fmt.Sprintf("%s; these are few of %d messages, and only the p99 is theirs", text, late.Count())
+		}
+		return text, ""
 	}
-	return fmt.Sprintf("the generator was late itself: 1%% of the messages were sent %s or more after their time, with a p99 of %s measured",
-		late.Round(100*time.Microsecond), latency.Round(100*time.Microsecond))
+	return "", ""
+}
+
+// judgeLateness adds to a measurement whether its latencies are the generator's own.
+func judgeLateness(m *report.Measurement, late, latency *stats.Histogram) {
+	invalid, note := lateBy(late, latency)
+	if invalid != "" {
+		m.Invalid = append(m.Invalid, invalid)
+	}
+	if note != "" {
+		m.Notes = append(m.Notes, note)
+	}
 }

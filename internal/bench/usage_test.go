@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/bench/report"
+	"github.com/rafaeldepontes/go-chat/internal/bench/stats"
 )
 
 func TestWhereTheGeneratorIsTheLimit(t *testing.T) {
@@ -38,16 +39,33 @@ func TestWhereTheGeneratorIsTheLimit(t *testing.T) {
 
 func TestWhereTheGeneratorIsLate(t *testing.T) {
 	t.Parallel()
+	const us, ms = time.Microsecond, time.Millisecond
 	for _, tt := range []struct {
-		late, latency time.Duration
-		told          bool
+		name                      string
+		messages                  int
+		late, tailLate            time.Duration // of most, and of 2%
+		latency, tail             time.Duration
+		invalid, note, inTheirP99 bool
 	}{
-		{100 * time.Microsecond, 150 * time.Microsecond, false}, // timers are no better
-		{2 * time.Millisecond, 50 * time.Millisecond, false},
-		{30 * time.Millisecond, 50 * time.Millisecond, true},
+		{"as late as any timer", 5000, 100 * us, 150 * us, 150 * us, 200 * us, false, false, false},
+		{"late in little of what was measured", 5000, 2 * ms, 2 * ms, 50 * ms, 50 * ms, false, false, false},
+		{"late in half of it", 5000, 30 * ms, 30 * ms, 50 * ms, 50 * ms, true, false, false},
+		{"the tail is late", 5000, 10 * us, 30 * ms, 5 * ms, 50 * ms, true, false, true},
+		{"the tail of few is late", 100, 10 * us, 30 * ms, 5 * ms, 50 * ms, false, true, true},
+		{"few are late", 100, 30 * ms, 30 * ms, 50 * ms, 50 * ms, true, false, false},
 	} {
-		if got := lateBy(tt.late, tt.latency); (got != "") != tt.told {
-			t.Errorf("late %s of %s: got %q", tt.late, tt.latency, got)
+		var late, latency stats.Histogram
+		for i := range tt.messages {
+			by, took := tt.late, tt.latency
+			if i%50 == 0 {
+				by, took = tt.tailLate, tt.tail
+			}
+			late.Record(by)
+			latency.Record(took)
+		}
+		invalid, note := lateBy(&late, &latency)
+		if (invalid != "") != tt.invalid || (note != "") != tt.note || strings.Contains(invalid+note, "p99") != tt.inTheirP99 {
+			t.Errorf("%s: got %q, %q", tt.name, invalid, note)
 		}
 	}
 }
@@ -101,10 +119,13 @@ func TestAimsAreJudged(t *testing.T) {
 	if got := (aim{figure: "x", atLeast: 1}).judge(r, true); got.Outcome != report.NotRun || got.Measured != "12.0 /s" {
 		t.Errorf("smaller: got %+v", got)
 	}
-	r.Rounds[0].Invalid = []string{"the generator was the limit"}
+	r.Rounds[3].Invalid = []string{"the generator was the limit: it used 1.9 cores"}
 	r.Summarise()
-	if got := (aim{figure: "x", atLeast: 1}).judge(r, false); got.Outcome != report.Invalid || !strings.Contains(got.Why, "limit") {
-		t.Errorf("not valid: got %+v", got)
+	if got, want := (aim{figure: "x", subject: Baseline, atLeast: 1}).judge(r, false), "baseline, 1 of 3 rounds: the generator was the limit"; got.Outcome != report.Invalid || got.Why != want {
+		t.Errorf("not valid: got %+v, want %s", got, want)
+	}
+	if got := (aim{figure: "x", atLeast: 1}).judge(r, false); got.Outcome != report.Met || got.Why != "" {
+		t.Errorf("only the baseline is not valid: got %+v", got)
 	}
 }
 

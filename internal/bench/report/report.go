@@ -2,9 +2,11 @@
 package report
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/bench/stats"
@@ -142,6 +144,33 @@ func (r *Report) Summarise() {
 		}
 	}
 	r.Valid = r.Error == "" && len(r.Invalid) == 0 && len(r.Rounds) > 0
+}
+
+// NotValid tells in short why a figure of one of the subjects is not valid, and in how many rounds; empty: it is. The rounds of
+// others do not matter to it.
+func (r *Report) NotValid(subjects ...string) string {
+	if r.Error != "" {
+		return r.Error
+	}
+	for _, subject := range subjects {
+		var why string
+		rounds, bad := 0, 0
+		for _, round := range r.Rounds {
+			if round.Subject != subject {
+				continue
+			}
+			rounds++
+			if len(round.Invalid) > 0 {
+				bad++
+				why = cmp.Or(why, round.Invalid[0])
+			}
+		}
+		if bad > 0 {
+			why, _, _ = strings.Cut(why, ": ")
+			return fmt.Sprintf("%s, %d of %d rounds: %s", subject, bad, rounds, why)
+		}
+	}
+	return ""
 }
 
 // first is the subject that the others are compared with.
