@@ -87,8 +87,9 @@ func (l *roomLog) push(e frame.Event, now time.Time) {
 	l.head = e.Seq
 }
 
-// trim drops from the old end what is over the bounds, or as old as age, and accounts for what is left. The slice moves forward in its array; append copies it to a new
-// one when the array ends, so the cost for each event is constant and nothing old is kept alive for long.
+// trim drops from the old end what is over the bounds, or as old as age, and accounts for what is left. The slice moves
+// forward in its array; append copies it to a new one when the array ends, so the cost for each event is constant and
+// nothing old is kept alive for long.
 func (l *roomLog) trim(now time.Time, age time.Duration) {
 	n := 0
 	for n < len(l.entries) &&
