@@ -17,7 +17,7 @@ type persisterConfig struct {
 	admin      listenAddress
 	database   namedURL
 	broker     brokerConfig
-	handlers   int // messages in work at once
+	handlers   int // consumers at once
 	reflection bool
 	tls        *tls.Config // of the listener; nil: no TLS
 	ca         *tls.Config // for connections that this process makes
