@@ -52,6 +52,7 @@ type Config struct {
 
 	Version     string
 	DrainWithin time.Duration  // for what is under way when a round's sending ends; 0: 30 s
+	OutboxFrom  time.Duration  // the outbox is looked at in a measurement at a rate that lasts so long; 0: 30 s
 	Tell        func(Progress) // may be nil
 }
 
@@ -86,6 +87,9 @@ func Open(ctx context.Context, cfg Config) (*Bench, error) {
 	if cfg.DrainWithin == 0 {
 		cfg.DrainWithin = 30 * time.Second
 	}
+	if cfg.OutboxFrom == 0 {
+		cfg.OutboxFrom = 30 * time.Second
+	}
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, err
 	}
@@ -95,7 +99,7 @@ func Open(ctx context.Context, cfg Config) (*Bench, error) {
 		b.server = &server{
 			name: Subject, dialer: &wire.Dialer{Server: cfg.Server, TLS: cfg.Trust, Protocol: frame.Protocol},
 			front: func() []int { return pids }, back: func() []int { return nil },
-			watched: []watched{{serverMemory, func() []int { return pids }}},
+			memory:  []watched{memoryOf(serverMemory, func() []int { return pids })},
 			restart: func(context.Context) error { return nil },
 		}
 		return b, nil
@@ -153,7 +157,11 @@ func machine() string {
 
 func (b *Bench) run(ctx context.Context, p Plan, r *Report) error {
 	now := Progress{Scenario: p.Scenario, Rounds: p.Rounds}
-	tell := func(text string) { now.Text = text; b.cfg.Tell(now) }
+	tell := func(text string) { // from any goroutine, while nothing else of now changes
+		told := now
+		told.Text = text
+		b.cfg.Tell(told)
+	}
 	subjects, done, err := b.subjects(ctx, p, tell)
 	defer done()
 	if err != nil {
@@ -207,7 +215,7 @@ func (b *Bench) subjects(ctx context.Context, p Plan, tell func(string)) (all []
 	for _, s := range servers {
 		switch p.Scenario {
 		case Fanout, Ingest, Latency:
-			all = append(all, &traffic{server: s, Sizes: p.Sizes, drainWithin: b.cfg.DrainWithin, tell: tell})
+			all = append(all, &traffic{server: s, Sizes: p.Sizes, drainWithin: b.cfg.DrainWithin, outboxFrom: b.cfg.OutboxFrom, tell: tell})
 		case Idle:
 			all = append(all, &idle{server: s, Sizes: p.Sizes, tell: tell})
 		case Join:

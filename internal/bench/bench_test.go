@@ -190,16 +190,27 @@ func TestScenarios(t *testing.T) {
 		if !r.Valid {
 			t.Errorf("not valid: %v", r.Invalid)
 		}
+		if s, ok := r.Find(bench.Subject, "server memory, at most"); !ok || s.Over.Min <= 0 {
+			t.Errorf("got %+v", s)
+		}
 	})
 }
 
 // The split installation, with the bare components on its own servers.
 func TestSplit(t *testing.T) {
 	t.Parallel()
-	b := mustOpen(t, bench.Config{})
+	b := mustOpen(t, bench.Config{OutboxFrom: time.Millisecond})
 	p := bench.Plan{Scenario: bench.Ingest, Sizes: bench.DefaultSizes(bench.Ingest), For: 500 * time.Millisecond, Rounds: 1, Baseline: true}
 	p.Rooms = 4
 	mustCount(t, mustMeasure(t, b, p, bench.Subject, bench.BareInsert, bench.BareCommits), 4, 1)
+
+	p.Scenario, p.Baseline, p.Rate = bench.Latency, false, 50
+	for _, round := range mustMeasure(t, b, p, bench.Subject).Rounds {
+		if len(round.Series) != 1 || round.Series[0].Name != "outbox" || len(round.Series[0].Points) < 2 {
+			t.Errorf("got %+v, want the outbox over time", round.Series)
+		}
+	}
+	p.Baseline, p.Rate = true, 0
 
 	p.Scenario, p.Rows = bench.Stages, 8000
 	r := mustMeasure(t, b, p, bench.Subject, bench.OneByOne, bench.BarePublish, bench.BareConsume)

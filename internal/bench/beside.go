@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 
@@ -27,8 +29,7 @@ func (b *Bench) withRows(ctx context.Context, rows int, tell func(string)) (*ins
 		return nil, err
 	}
 	b.closers = append(b.closers, i.close)
-	tell(fmt.Sprintf("filling the tables with %d rows", rows))
-	if err := i.fillTables(ctx, rows); err != nil {
+	if err := i.fillTables(ctx, rows, tell); err != nil {
 		return nil, fmt.Errorf("fill the tables with %d rows: %w", rows, err)
 	}
 	b.filled[rows] = i
@@ -49,12 +50,9 @@ func (i *installation) beside(ctx context.Context, name string) (*installation, 
 	if err != nil {
 		return nil, err
 	}
-	conn, err := pgx.Connect(ctx, i.database)
-	if err != nil {
-		return nil, err
-	}
-	_, err = conn.Exec(ctx, `CREATE DATABASE `+pgx.Identifier{name}.Sanitize())
-	if err = errors.Join(err, conn.Close(context.WithoutCancel(ctx))); err != nil {
+	if err := inDatabase(ctx, i.database, func(conn *pgx.Conn) error {
+		return inOrder(ctx, conn, `CREATE DATABASE `+pgx.Identifier{name}.Sanitize())
+	}); err != nil {
 		return nil, fmt.Errorf("make the database %s: %w", name, err)
 	}
 	u.Path = "/" + name
@@ -65,35 +63,74 @@ func (i *installation) beside(ctx context.Context, name string) (*installation, 
 // fillKeys is how many rooms, and how many senders, share the rows.
 const fillKeys = 1000
 
-// fillTables makes a past of so many messages, accepted and stored, 100 bytes each.
-func (i *installation) fillTables(ctx context.Context, rows int) error {
+// pastOf is how one table gets a past.
+type pastOf struct {
+	table, key string
+	insert     string // of the rows from $1 up to $2, spread over $3 rooms and senders
+}
+
+// Ids look like the UUIDv7 that clients are told to make: in the order of time, with a random end.
+var pasts = []pastOf{
+	{"chatroom.accepted", "sender, id", `INSERT INTO chatroom.accepted (sender, id, room, seq, digest, sent_at)
+		SELECT 'filler-' || n % $3, substr(t, 1, 8) || '-' || substr(t, 9) || '-7' || substr(h, 1, 3) || '-8' || substr(h, 4, 3) || '-' || substr(h, 7, 12),
+			'filled-' || n % $3, n / $3 + 1, sha256(h::bytea), '2026-01-01'::timestamptz + n * interval '1 ms'
+		FROM (SELECT n, md5(n::text) AS h, lpad(to_hex(1767225600000 + n), 12, '0') AS t FROM generate_series($1::bigint, $2::bigint - 1) AS n) AS m`},
+	{"persister.messages", "room, seq", `INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
+		SELECT 'filled-' || n % $3, n / $3 + 1, 'message', 'fill-' || n, 'filler-' || n % $3, repeat('x', 100), '2026-01-01'::timestamptz + n * interval '1 ms'
+		FROM generate_series($1::bigint, $2::bigint - 1) AS n`},
+}
+
+// fillTables makes a past of so many messages, accepted and stored, 100 bytes each. The tables are filled side by side.
+func (i *installation) fillTables(ctx context.Context, rows int, tell func(string)) error {
 	if i.postgres == nil {
 		return i.fillFiles(ctx, rows)
 	}
-	conn, err := pgx.Connect(ctx, i.database)
+	errs := make([]error, len(pasts))
+	var wg sync.WaitGroup
+	for n, past := range pasts {
+		wg.Go(func() { errs[n] = past.fill(ctx, i.database, rows, tell) })
+	}
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return inDatabase(ctx, i.database, func(conn *pgx.Conn) error {
+		return inOrder(ctx, conn,
+			`INSERT INTO chatroom.rooms (room, head) SELECT room, max(seq) FROM persister.messages GROUP BY room`,
+			`INSERT INTO persister.watermarks (room, seq) SELECT room, head FROM chatroom.rooms`,
+			`VACUUM (ANALYZE) chatroom.rooms`, `CHECKPOINT`)
+	})
+}
+
+// fill builds the key when the rows are there, which takes a fraction of the time.
+func (p pastOf) fill(ctx context.Context, database string, rows int, tell func(string)) error {
+	return inDatabase(ctx, database, func(conn *pgx.Conn) error {
+		_, name, _ := strings.Cut(p.table, ".")
+		if err := inOrder(ctx, conn, `SET synchronous_commit = off`, `SET maintenance_work_mem = '512MB'`,
+			`ALTER TABLE `+p.table+` DROP CONSTRAINT `+name+`_pkey`); err != nil {
+			return err
+		}
+		if err := inParts(rows, "filling "+p.table, tell, func(from, to int) error {
+			_, err := conn.Exec(ctx, p.insert, from, to, fillKeys)
+			return err
+		}); err != nil {
+			return err
+		}
+		tell("indexing " + p.table)
+		return inOrder(ctx, conn, `ALTER TABLE `+p.table+` ADD PRIMARY KEY (`+p.key+`)`, `VACUUM (ANALYZE) `+p.table)
+	})
+}
+
+func inDatabase(ctx context.Context, url string, f func(*pgx.Conn) error) error {
+	conn, err := pgx.Connect(ctx, url)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	// Keys are built when the rows are there, which takes a fraction of the time. Ids look like the UUIDv7 that clients
-	// are told to make: in the order of time, with a random end.
-	for _, q := range []string{
-		`SET synchronous_commit = off`, `SET maintenance_work_mem = '512MB'`,
-		`ALTER TABLE chatroom.accepted DROP CONSTRAINT accepted_pkey`,
-		`ALTER TABLE persister.messages DROP CONSTRAINT messages_pkey`,
-		fmt.Sprintf(`INSERT INTO chatroom.accepted (sender, id, room, seq, digest, sent_at)
-			SELECT 'filler-' || n %% %[2]d, substr(t, 1, 8) || '-' || substr(t, 9) || '-7' || substr(h, 1, 3) || '-8' || substr(h, 4, 3) || '-' || substr(h, 7, 12),
-				'filled-' || n %% %[2]d, n / %[2]d + 1, sha256(h::bytea), '2026-01-01'::timestamptz + n * interval '1 ms'
-			FROM (SELECT n, md5(n::text) AS h, lpad(to_hex(1767225600000 + n), 12, '0') AS t FROM generate_series(0, %[1]d::bigint - 1) AS n) AS m`, rows, fillKeys),
-		fmt.Sprintf(`INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
-			SELECT 'filled-' || n %% %[2]d, n / %[2]d + 1, 'message', 'fill-' || n, 'filler-' || n %% %[2]d, repeat('x', 100), '2026-01-01'::timestamptz + n * interval '1 ms'
-			FROM generate_series(0, %[1]d::bigint - 1) AS n`, rows, fillKeys),
-		`ALTER TABLE chatroom.accepted ADD PRIMARY KEY (sender, id)`,
-		`ALTER TABLE persister.messages ADD PRIMARY KEY (room, seq)`,
-		`INSERT INTO chatroom.rooms (room, head) SELECT room, max(seq) FROM persister.messages GROUP BY room`,
-		`INSERT INTO persister.watermarks (room, seq) SELECT room, head FROM chatroom.rooms`,
-		`VACUUM (ANALYZE) chatroom.accepted`, `VACUUM (ANALYZE) persister.messages`, `VACUUM (ANALYZE) chatroom.rooms`, `CHECKPOINT`,
-	} {
+	return errors.Join(f(conn), conn.Close(context.WithoutCancel(ctx)))
+}
+
+func inOrder(ctx context.Context, conn *pgx.Conn, statements ...string) error {
+	for _, q := range statements {
 		if _, err := conn.Exec(ctx, q); err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func (c *churn) measure(ctx context.Context, length time.Duration) (report.Measu
 	}
 	var v visits
 	before := c.server.usage()
-	stop := watchMemory(ctx, length, c.server.watched)
+	stop := watch(ctx, length, c.server.memory)
 	err := c.visitFor(ctx, length, t, limit, &v)
 	series := stop()
 	after := c.server.usage()
@@ -78,16 +78,7 @@ func (c *churn) measure(ctx context.Context, length time.Duration) (report.Measu
 		{Name: figureConnections, Unit: "/s", Value: float64(visited) / m.Seconds},
 		{Name: figureMessages, Unit: "/s", Value: float64(all.accepted) / m.Seconds},
 	}
-	if len(series) == 0 {
-		m.Notes = append(m.Notes, "the memory of the server is not known: on Linux name its processes with --pid")
-	}
-	for _, s := range series {
-		figures, err := growth(s)
-		if err != nil {
-			m.Notes = append(m.Notes, err.Error())
-		}
-		m.Figures = append(m.Figures, figures...)
-	}
+	grown(&m)
 	latencies(&m, "from connecting to leaving", &v.lengths)
 	m.Counts = map[string]int64{
 		"connections": visited, "sent": all.sent, "accepted": all.accepted, "delivered": all.delivered,

@@ -5,7 +5,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/internal/bench/report"
@@ -23,18 +22,20 @@ type drain struct {
 // drainLimit bounds a round: a server that drains so slowly has another problem.
 const drainLimit = 15 * time.Minute
 
+// drainLooks is the length for which the looks at the memory are apart enough.
+const drainLooks = 30 * time.Second
+
 func (d *drain) name() string { return Subject }
 
 func (d *drain) measure(ctx context.Context, _ time.Duration) (report.Measurement, error) {
 	var m report.Measurement
 	t := newTally(newRun())
-	d.tell(fmt.Sprintf("putting %d rows into the outbox", d.Rows))
 	each := max(1, d.Rows/d.Rooms)
 	room := func(i int) string { return fmt.Sprintf("drain-%s-%d", t.run, i) }
 	if err := d.own.stopChat(ctx); err != nil {
 		return m, err
 	}
-	if err := d.own.fillOutbox(ctx, room, d.Rooms, each, d.TextBytes); err != nil {
+	if err := d.own.fillOutbox(ctx, room, d.Rooms, each, d.TextBytes, d.tell); err != nil {
 		return m, err
 	}
 	s := d.own.server()
@@ -52,7 +53,7 @@ func (d *drain) measure(ctx context.Context, _ time.Duration) (report.Measuremen
 	defer c.close()
 	c.read()
 	rows := int64(each * d.Rooms)
-	var memory atomic.Int64
+	stop := watch(ctx, drainLooks, s.memory)
 	told, last := time.Now(), int64(0)
 	done, err := until(ctx, drainLimit, func() bool {
 		var n int64
@@ -62,19 +63,17 @@ func (d *drain) measure(ctx context.Context, _ time.Duration) (report.Measuremen
 		if since := time.Since(told); since > 500*time.Millisecond {
 			d.tell(fmt.Sprintf("stored %d of %d · %.0f/s", n, rows, float64(n-last)/since.Seconds()))
 			told, last = time.Now(), n
-			memory.Store(max(memory.Load(), s.usage().rss))
 		}
 		return n >= rows
 	})
+	m.Series = stop()
 	if err != nil {
 		return m, err
 	}
 	after := s.usage()
 	m.Seconds, m.Usage = time.Since(began).Seconds(), between(before, after)
 	m.Figures = []report.Figure{{Name: figureMessages, Unit: "/s", Value: float64(rows) / m.Seconds}}
-	if rss := max(memory.Load(), after.rss); rss > 0 {
-		m.Figures = append(m.Figures, report.Figure{Name: "server memory at most", Unit: "MiB", Value: float64(rss) / (1 << 20)})
-	}
+	grown(&m)
 	m.Counts = map[string]int64{"rows": rows}
 	t.judge(&m, c.totals())
 	if !done {

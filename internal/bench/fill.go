@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/bench/report"
 	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/outbox"
@@ -23,26 +24,27 @@ import (
 // rowsAtOnce go into the outbox in one transaction.
 const rowsAtOnce = 1000
 
+// filledAtOnce are the rows of a long past that one statement makes.
+const filledAtOnce = 500_000
+
+// inParts calls part for the numbers up to n, each from one up to another.
+func inParts(n int, what string, tell func(string), part func(from, to int) error) error {
+	for from := 0; from < n; from += filledAtOnce {
+		tell(fmt.Sprintf("%s: %s of %s rows", what, report.Number(float64(from)), report.Number(float64(n))))
+		if err := part(from, min(from+filledAtOnce, n)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // fillRoom makes a room with a history, as if all of it were stored long ago. A room that is there already stays.
-func (i *installation) fillRoom(ctx context.Context, room string, n int) error {
+func (i *installation) fillRoom(ctx context.Context, room string, n int, tell func(string)) error {
 	if i.postgres != nil {
-		conn, err := pgx.Connect(ctx, i.database)
-		if err != nil {
+		if err := i.fillRoomPostgres(ctx, room, n, tell); err != nil {
 			return fmt.Errorf("fill %s: %w", room, err)
 		}
-		defer conn.Close(context.WithoutCancel(ctx))
-		for _, q := range []string{
-			`INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
-				SELECT $1, s, 'message', 'fill-' || s, 'filler', repeat('x', 100), now() FROM generate_series(1, $2::bigint) AS s ON CONFLICT DO NOTHING`,
-			`INSERT INTO persister.watermarks (room, seq) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
-			`INSERT INTO chatroom.rooms (room, head) VALUES ($1, $2) ON CONFLICT DO NOTHING`,
-		} {
-			if _, err := conn.Exec(ctx, q, room, n); err != nil {
-				return fmt.Errorf("fill %s: %w", room, err)
-			}
-		}
-		_, err = conn.Exec(ctx, `ANALYZE persister.messages`)
-		return err
+		return nil
 	}
 	return i.stopped(ctx, func() error {
 		return errors.Join(
@@ -59,6 +61,28 @@ func (i *installation) fillRoom(ctx context.Context, room string, n int) error {
 				_, err := tx.ExecContext(ctx, `INSERT OR IGNORE INTO rooms (room, head) VALUES (?1, ?2)`, room, n)
 				return err
 			}))
+	})
+}
+
+func (i *installation) fillRoomPostgres(ctx context.Context, room string, n int, tell func(string)) error {
+	return inDatabase(ctx, i.database, func(conn *pgx.Conn) error {
+		var there bool
+		if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM persister.watermarks WHERE room = $1)`, room).Scan(&there); err != nil || there {
+			return err
+		}
+		if err := inParts(n, "filling "+room, tell, func(from, to int) error {
+			_, err := conn.Exec(ctx, `INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
+				SELECT $1, s, 'message', 'fill-' || s, 'filler', repeat('x', 100), now() FROM generate_series($2::bigint + 1, $3::bigint) AS s`, room, from, to)
+			return err
+		}); err != nil {
+			return err
+		}
+		for _, q := range []string{`INSERT INTO persister.watermarks (room, seq) VALUES ($1, $2)`, `INSERT INTO chatroom.rooms (room, head) VALUES ($1, $2)`} {
+			if _, err := conn.Exec(ctx, q, room, n); err != nil {
+				return err
+			}
+		}
+		return inOrder(ctx, conn, `ANALYZE persister.messages`)
 	})
 }
 
@@ -95,7 +119,7 @@ func migratedFile(ctx context.Context, path string, service migrations.Service) 
 }
 
 // fillOutbox accepts rows without a chat room: each of the rooms has the given number of events, none published.
-func (i *installation) fillOutbox(ctx context.Context, room func(int) string, rooms, each, text int) error {
+func (i *installation) fillOutbox(ctx context.Context, room func(int) string, rooms, each, text int, tell func(string)) error {
 	write, done, err := i.outboxWriter(ctx)
 	if err != nil {
 		return fmt.Errorf("fill the outbox: %w", err)
@@ -112,10 +136,25 @@ func (i *installation) fillOutbox(ctx context.Context, room func(int) string, ro
 					return errors.Join(fmt.Errorf("fill the outbox: %w", err), done())
 				}
 				rows = rows[:0]
+				tell(fmt.Sprintf("putting rows into the outbox: %d of %d", r*each+seq, rooms*each))
 			}
 		}
 	}
 	return done()
+}
+
+// watchedOutbox counts the rows of the outbox, over a connection that done closes.
+func (i *installation) watchedOutbox(ctx context.Context) (w watched, done func(), err error) {
+	conn, err := pgx.Connect(ctx, i.database)
+	if err != nil {
+		return w, nil, fmt.Errorf("look into the outbox: %w", err)
+	}
+	look := func(ctx context.Context) (float64, bool) {
+		var n int64
+		err := conn.QueryRow(ctx, `SELECT count(*) FROM chatroom.outbox`).Scan(&n)
+		return float64(n), err == nil
+	}
+	return watched{outboxRows, "rows", look}, func() { _ = conn.Close(context.WithoutCancel(ctx)) }, nil
 }
 
 func (i *installation) outboxWriter(ctx context.Context) (write func([]sentRow) error, done func() error, err error) {

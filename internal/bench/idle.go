@@ -61,7 +61,7 @@ func (i *idle) measure(ctx context.Context, length time.Duration) (report.Measur
 	connected := time.Since(before.at)
 	settle(ctx, i.server)
 	from := i.server.usage()
-	stop := watchMemory(ctx, length, i.server.watched[:1])
+	stop := watch(ctx, length, i.server.memory[:1])
 	waited := pause(ctx, length)
 	m.Series = stop()
 	if !waited {

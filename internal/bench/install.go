@@ -33,7 +33,9 @@ type server struct {
 	dialer *wire.Dialer
 	// front are the processes that serve the clients, and back what they stand on. Without front their use is not known.
 	front, back func() []int
-	watched     []watched // whose memory can be looked at over time
+	memory      []watched // first that of front
+	// outbox makes something to look at how many rows wait, until done; nil where nobody can.
+	outbox func(context.Context) (w watched, done func(), err error)
 	// restart begins with a fresh process: memory that Go has once had from the system it keeps for a while, and what
 	// follows would seem to need none. On a server of others it does nothing.
 	restart func(context.Context) error
@@ -239,13 +241,15 @@ func (i *installation) server() *server {
 	if i.ca != nil {
 		u.Scheme = "wss"
 	}
-	all := []watched{{serverMemory, i.chat.PIDs}}
+	memory := []watched{memoryOf(serverMemory, i.chat.PIDs)}
+	var outbox func(context.Context) (watched, func(), error)
 	if i.persist != nil {
-		all = append(all, watched{persisterMemory, i.persist.PIDs})
+		memory = append(memory, memoryOf(persisterMemory, i.persist.PIDs))
+		outbox = i.watchedOutbox
 	}
 	return &server{
 		name: Subject, dialer: &wire.Dialer{Server: u, TLS: i.ca, Protocol: frame.Protocol},
-		front: i.chat.PIDs, watched: all, restart: i.restartChat,
+		front: i.chat.PIDs, memory: memory, outbox: outbox, restart: i.restartChat,
 		back: func() (pids []int) {
 			for _, s := range []*services.Server{i.persist, i.postgres, i.broker} {
 				if s != nil {
@@ -299,7 +303,7 @@ func broadcaster(ctx context.Context, cfg Config) (*server, func(), error) {
 	}
 	return &server{
 		name: Baseline, dialer: &wire.Dialer{Server: &url.URL{Scheme: "ws", Host: addr}, Protocol: frame.Protocol},
-		front: s.PIDs, back: func() []int { return nil }, watched: []watched{{serverMemory, s.PIDs}},
+		front: s.PIDs, back: func() []int { return nil }, memory: []watched{memoryOf(serverMemory, s.PIDs)},
 		restart: func(ctx context.Context) error {
 			if err := s.Stop(ctx); err != nil {
 				return err

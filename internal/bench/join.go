@@ -36,9 +36,8 @@ func (j *joining) measure(ctx context.Context, _ time.Duration) (report.Measurem
 	long, short := "join-"+t.run, ""
 	if j.own != nil && j.server.name == Subject && j.Events > 0 {
 		long, short = fmt.Sprintf("long-%d", j.Events), "short"
-		j.tell(fmt.Sprintf("filling a room with %d events", j.Events))
 		for room, events := range map[string]int{long: j.Events, short: shortRoom} {
-			if err := j.own.fillRoom(ctx, room, events); err != nil {
+			if err := j.own.fillRoom(ctx, room, events, j.tell); err != nil {
 				return m, err
 			}
 		}

@@ -17,39 +17,49 @@ import (
 const (
 	serverMemory    = "server memory" // of the process that serves the clients
 	persisterMemory = "persister memory"
+	outboxRows      = "outbox"
 )
 
-// watched are processes whose resident memory is looked at.
+// watched is something that is looked at over time.
 type watched struct {
-	name string
-	pids func() []int
+	name, unit string
+	look       func(context.Context) (v float64, ok bool) // not ok: it is not known
 }
 
-// watchMemory looks at it again and again, a few hundred times in a length. What it returns ends that.
-func watchMemory(ctx context.Context, length time.Duration, of []watched) (stop func() []report.Series) {
+// memoryOf is the resident memory of processes.
+func memoryOf(name string, pids func() []int) watched {
+	return watched{name, "MiB", func(context.Context) (float64, bool) {
+		_, rss := processes(pids())
+		return float64(rss) / (1 << 20), rss > 0
+	}}
+}
+
+// watch looks at all of them again and again, a few hundred times in a length. What it returns looks once more and ends that.
+func watch(ctx context.Context, length time.Duration, of []watched) (stop func() []report.Series) {
 	every := min(max(length/300, 20*time.Millisecond), 2*time.Second)
 	all := make([]report.Series, len(of))
 	for i, w := range of {
-		all[i] = report.Series{Name: w.name, Unit: "MiB"}
+		all[i] = report.Series{Name: w.name, Unit: w.unit}
 	}
 	began := time.Now()
 	look := func() {
 		for i, w := range of {
-			if _, rss := processes(w.pids()); rss > 0 {
-				all[i].Points = append(all[i].Points, report.Sample{Seconds: time.Since(began).Seconds(), Value: float64(rss) / (1 << 20)})
+			if v, ok := w.look(ctx); ok {
+				all[i].Points = append(all[i].Points, report.Sample{Seconds: time.Since(began).Seconds(), Value: v})
 			}
 		}
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	looking, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		for look(); pause(ctx, every); {
+		for look(); pause(looking, every); {
 			look()
 		}
 	})
 	return func() []report.Series {
 		cancel()
 		wg.Wait()
+		look()
 		return slices.DeleteFunc(all, func(s report.Series) bool { return len(s.Points) == 0 }) // not known
 	}
 }
@@ -75,6 +85,31 @@ func growth(s report.Series) ([]report.Figure, error) {
 		{Name: s.Name + ", first third", Unit: s.Unit, Value: first},
 		{Name: s.Name + ", last third", Unit: s.Unit, Value: last},
 	}, nil
+}
+
+// grown adds to a measurement whether the memory in its series grew.
+func grown(m *report.Measurement) {
+	if len(m.Series) == 0 {
+		m.Notes = append(m.Notes, "the memory of the server is not known: on Linux name its processes with --pid")
+	}
+	for _, s := range m.Series {
+		figures, err := growth(s)
+		if err != nil {
+			m.Notes = append(m.Notes, err.Error())
+		}
+		m.Figures = append(append(m.Figures, figures...), report.Figure{Name: atMost(s.Name), Unit: s.Unit, Value: highest(s.Points)})
+	}
+}
+
+// atMost is the figure of the highest value that was seen.
+func atMost(of string) string { return of + ", at most" }
+
+func highest(points []report.Sample) float64 {
+	most := points[0].Value
+	for _, p := range points {
+		most = max(most, p.Value)
+	}
+	return most
 }
 
 func medianOf(points []report.Sample) float64 {

@@ -61,8 +61,7 @@ func (s *stages) measure(ctx context.Context, _ time.Duration) (m report.Measure
 	for i := range rooms {
 		rooms[i] = fmt.Sprintf("stages-%s-%d", run, i)
 	}
-	s.tell(fmt.Sprintf("putting %d rows into the outbox", rows))
-	if err := s.own.fillOutbox(ctx, func(i int) string { return rooms[i] }, s.Rooms, each, s.TextBytes); err != nil {
+	if err := s.own.fillOutbox(ctx, func(i int) string { return rooms[i] }, s.Rooms, each, s.TextBytes, s.tell); err != nil {
 		return m, err
 	}
 	before := s.own.server().usage()

@@ -26,6 +26,7 @@ type traffic struct {
 	server *server
 	Sizes
 	drainWithin time.Duration // for what was under way when the sending ended
+	outboxFrom  time.Duration // a measurement in which an outbox that is not emptied in time can be seen to grow
 	costs       bool          // CPU time for each delivery and each message are figures
 	tell        func(rate string)
 }
@@ -68,11 +69,16 @@ func (t *traffic) measure(ctx context.Context, length time.Duration) (report.Mea
 	if !pause(ctx, min(time.Second, length/4)) { // plans, caches, full windows
 		return m, ctx.Err()
 	}
+	watched, err := t.watchOutbox(ctx, length)
+	if err != nil {
+		return m, err
+	}
 	ta.measuring.Store(true)
 	before, from := t.server.usage(), c.totals()
-	t.watch(ctx, c, length)
+	t.follow(ctx, c, length)
 	after, to := t.server.usage(), c.totals()
 	ta.measuring.Store(false)
+	m.Series = watched()
 	stop()
 	if err := ctx.Err(); err != nil {
 		return m, err
@@ -86,6 +92,9 @@ func (t *traffic) measure(ctx context.Context, length time.Duration) (report.Mea
 	m.Usage = between(before, after)
 	m.Notes = disturbance(m.Usage)
 	t.figures(&m, ta, from, to)
+	for _, s := range m.Series {
+		m.Figures = append(m.Figures, report.Figure{Name: atMost(s.Name), Unit: s.Unit, Value: highest(s.Points)})
+	}
 	m.Counts = map[string]int64{
 		"connections": int64(n), "sent": end.sent, "accepted": end.accepted, "delivered": end.delivered,
 		"expected": end.accepted * int64(each), "missing": end.gaps, "repeated": end.repeats, "refused": end.refused,
@@ -161,8 +170,22 @@ func (t *traffic) start(ctx context.Context, ta *tally, senders []*member, gates
 	}
 }
 
-// watch tells how it goes until the time is over.
-func (t *traffic) watch(ctx context.Context, c *crowd, length time.Duration) {
+// watchOutbox looks at the rows in the outbox, where they can be counted and the measurement is long. What it returns ends
+// that.
+func (t *traffic) watchOutbox(ctx context.Context, length time.Duration) (stop func() []report.Series, err error) {
+	if t.server.outbox == nil || t.Rate == 0 || length < t.outboxFrom {
+		return func() []report.Series { return nil }, nil
+	}
+	w, done, err := t.server.outbox(ctx)
+	if err != nil {
+		return nil, err
+	}
+	watching := watch(ctx, length, []watched{w})
+	return func() []report.Series { defer done(); return watching() }, nil
+}
+
+// follow tells how it goes until the time is over.
+func (t *traffic) follow(ctx context.Context, c *crowd, length time.Duration) {
 	const every = 500 * time.Millisecond
 	end := time.Now().Add(length)
 	last, at := c.totals(), time.Now()

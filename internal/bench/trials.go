@@ -67,10 +67,12 @@ func trials() []trial {
 		}},
 		{scenario: Drain, change: func(s *Sizes) { s.Rows = 500_000 }, long: "500,000 rows", aims: []aim{
 			{text: "500,000 rows after an outage, rows/s", figure: figureMessages, atLeast: 20_000},
+			{text: "memory of the chat room meanwhile: last third ÷ middle third", figure: figureGrowth(serverMemory), below: 1.1},
 		}},
 		{scenario: Latency, change: func(s *Sizes) { s.Rooms, s.Senders, s.Subscribers, s.Rate = 64, 1, 1, 10_000 }, long: "two minutes at 10,000/s", lasts: 2 * time.Minute, aims: []aim{
 			{text: "10,000 messages/s for two minutes, accepted/s", figure: figureMessages, atLeast: 9900},
 			{text: "10,000 messages/s for two minutes, p99 until stored, ms", figure: figureStored + " p99", below: 500},
+			{text: "10,000 messages/s for two minutes, rows in the outbox at most", figure: atMost(outboxRows), below: 20_000},
 		}},
 		{scenario: Join, change: func(s *Sizes) { s.Subscribers = 2000 }, aims: []aim{
 			{text: "2,000 clients join one room, ms until all have", figure: figureAllJoined, below: 2000},
