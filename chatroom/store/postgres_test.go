@@ -286,3 +286,50 @@ func TestEventOfAReceiptIsTheOutboxRow(t *testing.T) {
 		}
 	}
 }
+
+// A chat room that begins small does not read its tables through when they have grown: the statements are planned while the
+// tables have one page, of which the server knows.
+func TestPostgresLooksUpByIndex(t *testing.T) {
+	t.Parallel()
+	pool, url := dbtest.Postgres(t)
+	p := store.NewPostgres(pool)
+	accept := func(p *store.Postgres, n int) {
+		t.Helper()
+		sends := make([]store.Send, n)
+		for i := range sends {
+			sends[i] = store.Send{Room: "room", Sender: "ann", ID: rand.Text(), Text: "text", SentAt: time.Now()}
+		}
+		if _, err := p.Accept(t.Context(), sends); err != nil {
+			t.Fatal(err)
+		}
+	}
+	accept(p, 5)
+	if _, err := pool.Exec(t.Context(), `VACUUM ANALYZE chatroom.accepted, chatroom.rooms, chatroom.outbox`); err != nil {
+		t.Fatal(err)
+	}
+	const scans = `SELECT sum(seq_scan)::bigint, sum(idx_scan)::bigint FROM pg_stat_user_tables WHERE relname IN ('accepted', 'rooms')`
+	var through, byIndex, throughBefore, byIndexBefore int64
+	if err := pool.QueryRow(t.Context(), scans).Scan(&throughBefore, &byIndexBefore); err != nil {
+		t.Fatal(err)
+	}
+	const rounds = 10               // from the sixth time on, a statement may keep its plan
+	for _, n := range []int{1, 2} { // one has a statement of its own
+		other := dbtest.Pool(t, url)
+		for range rounds {
+			accept(store.NewPostgres(other), n)
+		}
+		other.Close() // a session tells its counts at its end, at the latest
+	}
+	for deadline := time.Now().Add(30 * time.Second); through+byIndex < 2*2*rounds; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the server counts %d looks into the tables, want %d", through+byIndex, 2*2*rounds)
+		}
+		if err := pool.QueryRow(t.Context(), scans).Scan(&through, &byIndex); err != nil {
+			t.Fatal(err)
+		}
+		through, byIndex = through-throughBefore, byIndex-byIndexBefore
+	}
+	if through != 0 {
+		t.Errorf("%d times a table was read through", through)
+	}
+}

@@ -24,12 +24,20 @@ type Options struct {
 	MaxConns int32
 }
 
-// Bounds for every session of a pool, unless the URL sets them. A client that hangs in the middle of a transaction
-// holds the locks of its rooms, so the server ends it; a statement that waits for such a lock gives up.
+// What every session of a pool has, unless the URL sets it.
+//
+// A client that hangs in the middle of a transaction holds the locks of its rooms, so the server ends it; a statement that
+// waits for such a lock gives up.
+//
+// A statement is planned once and then used for days. Planned while its table had a page or two, it would read the table
+// from end to end, and go on so while that grows by millions, until the next ANALYZE. So a table is read through only where
+// no index serves; since that counts as very expensive, it would start the JIT compiler, for a second.
 var sessionDefaults = map[string]string{
 	"lock_timeout":                        "5s",
 	"idle_in_transaction_session_timeout": "5s",
 	"timezone":                            "UTC",
+	"enable_seqscan":                      "off",
+	"jit":                                 "off",
 }
 
 const (
