@@ -37,7 +37,7 @@ type link struct {
 
 	mu      sync.Mutex // guards the fields below
 	conn    *amqp.Connection
-	raw     net.Conn
+	raw     *corkedConn
 	up      chan struct{} // closed while conn is set, replaced when it is lost
 	away    error         // why conn is nil
 	blocked string        // the broker's reason, while it refuses publishing
@@ -95,7 +95,7 @@ func (l *link) run() {
 }
 
 // hold offers the connection until it is lost or the link closes.
-func (l *link) hold(conn *amqp.Connection, raw net.Conn) error {
+func (l *link) hold(conn *amqp.Connection, raw *corkedConn) error {
 	// Both channels have room and are read until the connection is gone: the library's reader blocks on full ones.
 	closed := conn.NotifyClose(make(chan *amqp.Error, 1))
 	blocked := conn.NotifyBlocked(make(chan amqp.Blocking, 16))
@@ -126,10 +126,10 @@ func (l *link) hold(conn *amqp.Connection, raw net.Conn) error {
 }
 
 // open dials and declares the topology; all of it ends when the link closes or after openWithin.
-func (l *link) open() (*amqp.Connection, net.Conn, error) {
+func (l *link) open() (*amqp.Connection, *corkedConn, error) {
 	ctx, cancel := context.WithTimeout(l.ctx, openWithin)
 	defer cancel()
-	var raw net.Conn
+	var raw *corkedConn
 	stop := func() bool { return true }
 	conf := amqp.Config{
 		Heartbeat:       heartbeat,
@@ -140,8 +140,8 @@ func (l *link) open() (*amqp.Connection, net.Conn, error) {
 			if err != nil {
 				return nil, err
 			}
-			raw, stop = c, context.AfterFunc(ctx, func() { _ = c.Close() })
-			return c, nil
+			raw, stop = &corkedConn{Conn: c}, context.AfterFunc(ctx, func() { _ = c.Close() })
+			return raw, nil
 		},
 	}
 	conn, err := amqp.DialConfig(l.cfg.URL, conf)
@@ -177,7 +177,7 @@ func (l *link) declare(conn *amqp.Connection) error {
 	return ch.Close()
 }
 
-func (l *link) set(conn *amqp.Connection, raw net.Conn, away error) {
+func (l *link) set(conn *amqp.Connection, raw *corkedConn, away error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -275,4 +275,16 @@ func (l *link) cut(conn *amqp.Connection) {
 	if same && raw != nil {
 		_ = raw.Close()
 	}
+}
+
+// cork makes conn hold back what is written until the function that it returns is called, if it is still the link's own.
+func (l *link) cork(conn *amqp.Connection) (uncork func() error) {
+	l.mu.Lock()
+	raw, same := l.raw, l.conn == conn
+	l.mu.Unlock()
+	if !same || raw == nil {
+		return func() error { return nil }
+	}
+	raw.cork()
+	return raw.uncork
 }

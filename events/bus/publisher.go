@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -169,11 +170,8 @@ func (p *publisher) open(conn *amqp.Connection) (*confirmChannel, error) {
 
 // window publishes all of msgs and then accounts for each of them.
 func (p *publisher) window(ctx context.Context, ch *confirmChannel, topic string, msgs []*message.Message) error {
-	for _, m := range msgs {
-		key, body := publishing(topic, m, amqp.Persistent)
-		if err := ch.PublishWithContext(ctx, p.exchange, key, true, false, body); err != nil {
-			return fmt.Errorf("%w: %w", ErrUnconfirmed, ch.reason(ctx, err))
-		}
+	if err := p.send(ctx, ch, topic, msgs); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, ch.reason(ctx, err))
 	}
 	count(p.metrics.Published, len(msgs))
 	acked, alarmed := 0, p.link.alarmed()
@@ -204,6 +202,19 @@ func (p *publisher) window(ctx context.Context, ch *confirmChannel, topic string
 		return fmt.Errorf("%w: %d of %d returned: %s", ErrUnroutable, returned, len(msgs), reply)
 	case acked < len(msgs):
 		return fmt.Errorf("%w: the broker refused %d of %d", ErrUnconfirmed, len(msgs)-acked, len(msgs))
+	}
+	return nil
+}
+
+// send writes msgs, in as few writes as they take.
+func (p *publisher) send(ctx context.Context, ch *confirmChannel, topic string, msgs []*message.Message) (err error) {
+	uncork := p.link.cork(ch.conn)
+	defer func() { err = cmp.Or(err, uncork()) }()
+	for _, m := range msgs {
+		key, body := publishing(topic, m, amqp.Persistent)
+		if err := ch.PublishWithContext(ctx, p.exchange, key, true, false, body); err != nil {
+			return err
+		}
 	}
 	return nil
 }
