@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/rafaeldepontes/go-chat/events"
@@ -28,12 +29,13 @@ type job struct {
 	errs   []error // one for each event; written before done is closed
 }
 
-// batcher joins the jobs of many callers into inserts. There is no queue and no artificial delay: a caller that finds an
-// insert under way stands at the channel, and the next insert takes all who stand there. So the batch grows with the
+// batcher joins the jobs of many callers into inserts. There is no queue and no artificial delay: a caller that finds all
+// inserters busy stands at the channel, and the next insert takes all who stand there. So the batch grows with the
 // load by itself, and the callers bound the memory.
 type batcher struct {
 	// Immutable.
 	store     Store
+	inserters int // inserts at once
 	maxEvents int
 	maxBytes  int
 	timeout   time.Duration
@@ -42,7 +44,7 @@ type batcher struct {
 	log       *slog.Logger
 
 	jobs     chan *job     // unbuffered
-	stopping chan struct{} // closed by run: no new jobs
+	stopping chan struct{} // closed when run is to end: no new jobs
 	stopped  chan struct{} // closed by run: nobody takes jobs any more
 }
 
@@ -72,6 +74,17 @@ func (b *batcher) do(ctx context.Context, evs []events.MessageSent, bytes int) [
 // run inserts until ctx is done, then what was waiting at that moment.
 func (b *batcher) run(ctx context.Context) {
 	defer close(b.stopped)
+	context.AfterFunc(ctx, func() { close(b.stopping) })
+	var wg sync.WaitGroup
+	for range b.inserters {
+		wg.Go(func() { b.inserts(ctx) })
+	}
+	wg.Wait()
+	<-b.stopping // closed by a goroutine of its own: nobody finds the batcher stopped and not stopping
+}
+
+// inserts makes one insert after the other.
+func (b *batcher) inserts(ctx context.Context) {
 	var carry *job
 	for ctx.Err() == nil {
 		first := carry
@@ -86,7 +99,6 @@ func (b *batcher) run(ctx context.Context) {
 		batch, carry = b.gather(first)
 		b.insert(context.WithoutCancel(ctx), batch)
 	}
-	close(b.stopping)
 	b.drain(context.WithoutCancel(ctx), carry)
 }
 

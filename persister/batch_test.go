@@ -73,6 +73,35 @@ func TestOneInsertTakesAllWhoWait(t *testing.T) {
 	})
 }
 
+func TestInsertersInsertAtOnce(t *testing.T) {
+	t.Parallel()
+	raw := encoded(t, storetest.Events("ops", 1, 6))
+	synctest.Test(t, func(t *testing.T) {
+		g := newGate()
+		p := persister.New(persister.Options{Store: g, Inserters: 2, Announce: nothing, Logger: quiet()})
+		stop := running(t, p)
+		var answers []<-chan []error
+		for i := range raw {
+			answers = append(answers, call(t.Context(), p, raw[i:i+1]))
+			synctest.Wait()
+		}
+		if len(g.sizes) != 2 {
+			t.Errorf("%d inserts under way, want 2", len(g.sizes))
+		}
+		close(g.release)
+		stop() // with four that wait
+		for _, a := range answers {
+			if err := errors.Join(<-a...); err != nil {
+				t.Error(err)
+			}
+		}
+		if len(g.sizes) > 4 {
+			t.Errorf("inserts of %v events, want 1, 1, then the 4 that waited in one or two", g.sizes)
+		}
+		stored(t, g, "ops", 6)
+	})
+}
+
 func TestInsertIsBounded(t *testing.T) {
 	t.Parallel()
 	large := storetest.Events("large", 1, 40)

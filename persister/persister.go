@@ -5,7 +5,7 @@
 // no harm to the events beside it; a watermark never passes a hole, with any number of persisters on one database, and
 // no page shows what is above it.
 //
-// Goroutines: [Persister.Run] owns two, the batcher, which makes one insert of what many callers wait for, and the
+// Goroutines: [Persister.Run] owns the inserters, each of which makes one insert of what many callers wait for, and the
 // announcer, which tells how far rooms are stored, at most every 100 ms. The gRPC server ([HistoryServer]) runs on the
 // goroutines of its calls; a slow reader holds one page in memory and no connection to the database.
 //
@@ -34,9 +34,10 @@ type Options struct {
 
 	AnnounceEvery time.Duration // least time between two announcements; 0: 100 ms
 	InsertTimeout time.Duration // of one insert; 0: 5 s
+	Inserters     int           // inserts at once, for a store that gains by it; 0: 1
 	MaxEvents     int           // in one insert; 0: 1,024
 	MaxBytes      int           // in one insert; 0: 4 MiB
-	Observe       func(Insert)  // called after each insert, from the batcher's goroutine; may be nil
+	Observe       func(Insert)  // called after each insert, from an inserter's goroutine; may be nil
 	// Handling is called by Handle, with its context, before readable events wait to be stored. What it returns is called
 	// with the answer to each of them. May be nil.
 	Handling func(ctx context.Context, evs []events.MessageSent) (done func(errs []error))
@@ -58,7 +59,7 @@ func New(o Options) *Persister {
 		watchers: w, log: o.Logger, wake: make(chan struct{}, 1), dirty: map[string]struct{}{},
 	}
 	b := &batcher{
-		store: o.Store, maxEvents: cmp.Or(o.MaxEvents, 1024), maxBytes: cmp.Or(o.MaxBytes, 4<<20),
+		store: o.Store, inserters: cmp.Or(o.Inserters, 1), maxEvents: cmp.Or(o.MaxEvents, 1024), maxBytes: cmp.Or(o.MaxBytes, 4<<20),
 		timeout: cmp.Or(o.InsertTimeout, 5*time.Second), stored: a.stored, observe: o.Observe, log: o.Logger,
 		jobs: make(chan *job), stopping: make(chan struct{}), stopped: make(chan struct{}),
 	}

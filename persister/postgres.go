@@ -15,7 +15,8 @@ import (
 
 // Postgres is the [Store] on PostgreSQL, schema persister. Reads and watermarks stand in postgres_read.go.
 type Postgres struct {
-	pool *pgxpool.Pool
+	pool     *pgxpool.Pool
+	inserted inserted
 }
 
 // NewPostgres makes a store on a pool whose database is migrated. The pool stays the caller's.
@@ -53,6 +54,7 @@ func (p *Postgres) insert(ctx context.Context, evs []events.MessageSent, idx []i
 	tag, err := p.pool.Exec(ctx, insertSQL, c.room, c.seq, c.kind, c.id, c.sender, c.body, c.sentAt)
 	switch {
 	case err == nil && tag.RowsAffected() == int64(len(idx)):
+		p.inserted.add(c.room, c.seq)
 		return nil
 	case err == nil:
 		return p.compare(ctx, evs, idx, c, errs)

@@ -19,25 +19,28 @@ const (
 )
 
 // advanceSQL counts, for each room, the rows that follow on its watermark without a hole, looking at no more than $3 of
-// them. In a range of different ascending numbers, those equal to mark + position are exactly the unbroken beginning.
-// $2 is a lower bound that the caller knows already. A room with a hole right above its mark costs one look into the
-// index.
+// them. In a range of different ascending numbers, those equal to start + position are exactly the unbroken beginning.
+// $2 is a lower bound that the caller knows already. The caller has committed the rows from $4 to $5 itself: where they
+// follow on the mark, nothing is looked at before their end. A room with a hole right above its mark costs one look
+// into the index.
 const advanceSQL = `
 WITH r AS MATERIALIZED (
-	SELECT t.room, greatest(t.known, (SELECT w.seq FROM persister.watermarks w WHERE w.room = t.room)) AS mark
-	FROM unnest($1::text[], $2::bigint[]) AS t (room, known)
+	SELECT t.room, t.first, t.last, greatest(t.known, (SELECT w.seq FROM persister.watermarks w WHERE w.room = t.room)) AS mark
+	FROM unnest($1::text[], $2::bigint[], $4::bigint[], $5::bigint[]) AS t (room, known, first, last)
+), f AS MATERIALIZED (
+	SELECT r.room, r.mark, CASE WHEN r.first <= r.mark + 1 THEN greatest(r.mark, r.last) ELSE r.mark END AS start FROM r
 ), s AS MATERIALIZED (
-	SELECT r.room, r.mark, r.mark + CASE WHEN EXISTS (
-		SELECT FROM persister.messages m WHERE m.room = r.room AND m.seq = r.mark + 1
+	SELECT f.room, f.mark, f.start, f.start + CASE WHEN EXISTS (
+		SELECT FROM persister.messages m WHERE m.room = f.room AND m.seq = f.start + 1
 	) THEN $3::bigint ELSE 0 END AS upto
-	FROM r
+	FROM f
 )
-SELECT s.room, s.mark, (
+SELECT s.room, s.mark, s.start, (
 	SELECT count(*) FROM (
 		SELECT m.seq, row_number() OVER (ORDER BY m.seq) AS pos
 		FROM persister.messages m
-		WHERE m.room = s.room AND m.seq > s.mark AND m.seq <= s.upto
-	) n WHERE n.seq = s.mark + n.pos
+		WHERE m.room = s.room AND m.seq > s.start AND m.seq <= s.upto
+	) n WHERE n.seq = s.start + n.pos
 )
 FROM s`
 
@@ -77,7 +80,7 @@ func (p *Postgres) Page(ctx context.Context, q PageQuery) (Page, error) {
 	if more && q.wantsAbove(mark) {
 		// Stored, but not announced yet, or its persister died before it could. One step is enough for a page.
 		marks := map[string]int64{q.Room: mark}
-		if _, err := p.step(ctx, []string{q.Room}, marks); err != nil {
+		if _, err := p.step(ctx, []string{q.Room}, marks, nil); err != nil {
 			return Page{}, err
 		}
 		mark = marks[q.Room]
@@ -111,11 +114,13 @@ func (p *Postgres) AdvanceWatermarks(ctx context.Context, rooms []string) (map[s
 	rooms = slices.Compact(slices.Sorted(slices.Values(rooms)))
 	marks := make(map[string]int64, len(rooms))
 	for part := range slices.Chunk(rooms, advanceRooms) {
+		inserted := p.inserted.take(part)
 		for more := part; len(more) > 0; {
 			var err error
-			if more, err = p.step(ctx, more, marks); err != nil {
+			if more, err = p.step(ctx, more, marks, inserted); err != nil {
 				return nil, err
 			}
+			inserted = nil
 		}
 	}
 	return marks, nil
@@ -123,8 +128,8 @@ func (p *Postgres) AdvanceWatermarks(ctx context.Context, rooms []string) (map[s
 
 // step moves the marks of the rooms (sorted, without repetition) by one bounded statement, and returns those rooms that
 // may go further. marks holds what is known of them, and takes what is found.
-func (p *Postgres) step(ctx context.Context, rooms []string, marks map[string]int64) (more []string, err error) {
-	advanced, more, err := p.find(ctx, rooms, marks)
+func (p *Postgres) step(ctx context.Context, rooms []string, marks map[string]int64, inserted map[string]span) (more []string, err error) {
+	advanced, more, err := p.find(ctx, rooms, marks, inserted)
 	if err != nil || len(advanced) == 0 {
 		return nil, err
 	}
@@ -147,27 +152,29 @@ func (p *Postgres) step(ctx context.Context, rooms []string, marks map[string]in
 
 // find is step without a change: advanced are the rooms whose marks in the database are lower than what it found, and more
 // those that may go further.
-func (p *Postgres) find(ctx context.Context, rooms []string, marks map[string]int64) (advanced map[string]int64, more []string, err error) {
+func (p *Postgres) find(
+	ctx context.Context, rooms []string, marks map[string]int64, inserted map[string]span,
+) (advanced map[string]int64, more []string, err error) {
 	step := stepFor(len(rooms))
-	known := make([]int64, len(rooms))
+	known, firsts, lasts := make([]int64, len(rooms)), make([]int64, len(rooms)), make([]int64, len(rooms))
 	for i, room := range rooms {
-		known[i] = marks[room]
+		known[i], firsts[i], lasts[i] = marks[room], inserted[room].first, inserted[room].last
 	}
 	query := advanceSQL
 	if mutant.MarkOverHoles {
 		query = advanceOverHolesSQL
 	}
-	rows, err := p.pool.Query(ctx, query, rooms, known, step)
+	rows, err := p.pool.Query(ctx, query, rooms, known, step, firsts, lasts)
 	if err != nil {
 		return nil, nil, fmt.Errorf("find the watermarks of %d rooms: %w", len(rooms), err)
 	}
 	advanced = map[string]int64{}
 	var room string
-	var mark, count int64
-	if _, err := pgx.ForEachRow(rows, []any{&room, &mark, &count}, func() error {
-		marks[room] = mark + count
-		if count > 0 {
-			advanced[room] = mark + count
+	var mark, start, count int64
+	if _, err := pgx.ForEachRow(rows, []any{&room, &mark, &start, &count}, func() error {
+		marks[room] = start + count
+		if start+count > mark {
+			advanced[room] = start + count
 		}
 		if count == step {
 			more = append(more, room)

@@ -41,7 +41,7 @@ func (p *Postgres) Marks(ctx context.Context, rooms []string) (map[string]int64,
 	for part := range slices.Chunk(rooms, advanceRooms) {
 		for more := part; len(more) > 0; {
 			var err error
-			if _, more, err = p.find(ctx, more, marks); err != nil {
+			if _, more, err = p.find(ctx, more, marks, nil); err != nil {
 				return nil, err
 			}
 		}

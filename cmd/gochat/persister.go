@@ -90,7 +90,7 @@ func runPersister(ctx context.Context, cfg persisterConfig, out io.Writer) error
 	}
 	a.addPersister(t, lis, persisterParts{
 		store: cfg.crash.persisterStore(persister.NewPostgres(pool)), disturb: cfg.disturb,
-		handlers: cfg.handlers, tls: cfg.tls, reflection: cfg.reflection,
+		inserters: 2, handlers: cfg.handlers, tls: cfg.tls, reflection: cfg.reflection,
 	})
 	return a.run(ctx, out, "gochat persister listens on "+lis.Addr().String())
 }

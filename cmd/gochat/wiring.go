@@ -138,6 +138,7 @@ func (a *assembly) dialBroker(ctx context.Context, c brokerConfig, instance stri
 type persisterParts struct {
 	store      persister.Store
 	disturb    func(handler) handler
+	inserters  int // inserts at once; 0: 1
 	handlers   int
 	tls        *tls.Config // of the listener; nil: no TLS
 	reflection bool
@@ -147,7 +148,7 @@ type persisterParts struct {
 func (a *assembly) addPersister(t bus.Transport, lis net.Listener, parts persisterParts) {
 	s := parts.store
 	p := persister.New(persister.Options{
-		Store: s, Logger: a.logger, Observe: insertMetrics(a.admin.Registry()), Handling: a.handling,
+		Store: s, Inserters: parts.inserters, Logger: a.logger, Observe: insertMetrics(a.admin.Registry()), Handling: a.handling,
 		Announce: func(_ context.Context, m events.MessagesStored) error {
 			now := time.Now().UTC()
 			body, err := m.Encode(fmt.Sprintf("stored/%d", now.UnixNano()), now)
