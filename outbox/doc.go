@@ -27,7 +27,8 @@
 //
 // # Goroutines and limits
 //
-// [Relay.Run] owns three goroutines (leases, sweep, removal) and returns when all have ended. One window is out at a time,
-// with at most Options.Window rows and [WindowBytes] of payload, however many rows wait. Of the rows offered, at most 8,192 and
+// [Relay.Run] owns three goroutines (leases, sweep, removal) and returns when all have ended, and with them the one that reads
+// ahead. One window is out at a time, with at most Options.Window rows and [WindowBytes] of payload, however many rows wait;
+// four more windows, and no more bytes, are read ahead. Of the rows offered, at most 8,192 and
 // four times WindowBytes wait in memory; it knows the last seq of 65,536 keys, and 16,384 rows that are published and not marked.
 package outbox

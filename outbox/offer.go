@@ -111,12 +111,9 @@ func (r *Relay) takeOffered() (rows []Row, all bool) {
 	if o.gap {
 		return nil, false
 	}
-	n, size := 0, 0
-	for n < len(o.rows) && n < r.o.Window && size < WindowBytes {
-		size += len(o.rows[n].Payload)
-		n++
-	}
-	rows, o.rows, o.bytes = o.rows[:n:n], o.rows[n:], o.bytes-size
+	n := windowOf(o.rows, r.o.Window)
+	rows, o.rows = o.rows[:n:n], o.rows[n:]
+	o.bytes -= sizeOf(rows)
 	if len(o.rows) == 0 {
 		o.rows = nil // the window has the array
 	}
@@ -135,8 +132,8 @@ func (r *Relay) beginFetch() []int {
 	return shards
 }
 
-// endFetch notes what the database gave. A full window says nothing about what is behind it.
-func (r *Relay) endFetch(rows []Row, err error) {
+// endFetch notes what the database gave. As many rows as were asked for say nothing about what is behind them.
+func (r *Relay) endFetch(rows []Row, limit int, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o, size := &r.offered, 0
@@ -146,7 +143,7 @@ func (r *Relay) endFetch(rows []Row, err error) {
 		o.know(row.Key, row.Seq)
 		last[row.Key] = row.Seq
 	}
-	if err != nil || len(rows) >= r.o.Window || size >= WindowBytes {
+	if err != nil || len(rows) >= limit || size >= WindowBytes {
 		o.miss()
 		return
 	}

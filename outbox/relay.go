@@ -71,6 +71,7 @@ type Relay struct {
 	dropping  bool // pending is full, and a warning was logged
 	offered   offered
 	unmarked  unmarked
+	ahead     ahead
 }
 
 // NewRelay checks the options. The relay does nothing before Run.
@@ -118,6 +119,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	wg.Go(func() { r.removeStored(ctx) })
 	wg.Go(func() { r.keepSweeping(ctx) })
 	wg.Wait()
+	r.awaitAhead()
 
 	r.setOwned(nil, time.Time{})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)

@@ -33,8 +33,8 @@ type relays struct {
 	made     map[string]int64 // the highest seq of a key that is committed
 	unknown  []string         // rows that were tried before they were committed
 	queue    []outbox.Row     // at the broker
-	tried    map[string]int64 // the highest seq of a key that a relay tried to publish
-	disorder []string         // rows that were tried before a lower one of their key
+	reached  map[string]int64 // the highest seq of a key that has come to the broker
+	disorder []string         // rows that were tried before a lower one of their key had come there
 	stored   map[string]map[int64]bool
 	deaf     bool // the consumer cannot be asked for its watermarks
 }
@@ -49,7 +49,7 @@ var simKeys = []string{"a", "b", "c", "d"}
 
 func newRelays() *relays {
 	return &relays{
-		m: outboxtest.NewMemory(), head: map[string]int64{}, made: map[string]int64{}, tried: map[string]int64{},
+		m: outboxtest.NewMemory(), head: map[string]int64{}, made: map[string]int64{}, reached: map[string]int64{},
 		stored: map[string]map[int64]bool{},
 	}
 }
@@ -100,20 +100,24 @@ func (s *relays) kill(slot int) {
 // the connection was cut in the middle.
 func (s *relays) publish(ctx context.Context, link *sim.Link, rows []outbox.Row) error {
 	s.mu.Lock()
+	before := maps.Clone(s.reached)
 	for _, r := range rows {
-		if last := s.tried[r.Key]; r.Seq > last+1 {
+		if last := before[r.Key]; r.Seq > last+1 {
 			s.disorder = append(s.disorder, fmt.Sprintf("%s/%d after %d", r.Key, r.Seq, last))
 		}
 		if r.Seq > s.made[r.Key] {
 			s.unknown = append(s.unknown, fmt.Sprintf("%s/%d", r.Key, r.Seq))
 		}
-		s.tried[r.Key] = max(s.tried[r.Key], r.Seq)
+		before[r.Key] = max(before[r.Key], r.Seq)
 	}
 	s.mu.Unlock()
 	take := func(n int) error {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.queue = append(s.queue, rows[:n]...)
+		for _, r := range rows[:n] {
+			s.reached[r.Key] = max(s.reached[r.Key], r.Seq)
+		}
 		return nil
 	}
 	if err := link.Call(ctx, "broker/PublishHalf", func() error { return take(len(rows) / 2) }); err != nil {

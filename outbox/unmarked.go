@@ -5,11 +5,12 @@ import "context"
 // maxUnmarked bounds the rows that are published and not marked.
 const maxUnmarked = 16_384
 
-// unmarked are rows that were offered, published and confirmed, and are not marked in the database. As a rule they are
-// stored and removed within a moment, so that a mark would be written in vain. What is there still when the database is
-// asked for rows, each poll at the latest, is marked first. Marks that are lost with the process cost a second publishing.
+// unmarked are rows that are published and confirmed, and not marked in the database. Those that were offered are stored and
+// removed within a moment as a rule, so that a mark would be written in vain; those of a backlog are marked many at once. What
+// is there still when the database is asked for rows, each poll at the latest, is marked first. Marks that are lost with the
+// process cost a second publishing.
 type unmarked struct {
-	spans map[string]span // of a key; offered rows of a key are published one after the other
+	spans map[string]span // of a key; the rows of a key are published one after the other
 	rows  int
 }
 

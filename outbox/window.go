@@ -61,29 +61,37 @@ func (r *Relay) Next(ctx context.Context) (Window, error) {
 	}
 }
 
-// look takes what was offered, if that is all there is, or what the database has.
+// look takes what was read ahead, then what was offered, if that is all there is, or what the database has.
 func (r *Relay) look(ctx context.Context) (Window, error) {
+	if rows := r.takeAhead(ctx); len(rows) > 0 {
+		return Window{Rows: rows}, nil
+	}
 	if rows, all := r.takeOffered(); all {
 		return Window{Rows: rows, Offered: true}, nil
 	}
-	rows, err := r.fetch(ctx)
+	rows, _, err := r.fetch(ctx, r.o.Window)
+	if err == nil && len(rows) > 0 {
+		r.mu.Lock()
+		r.hand(ctx, rows)
+		r.mu.Unlock()
+	}
 	return Window{Rows: rows}, err
 }
 
-// fetch first marks what is published and still there, or it would get that again.
-func (r *Relay) fetch(ctx context.Context) ([]Row, error) {
+// fetch first marks what is published and still there, or it would get that again. It returns the shards that it asked of.
+func (r *Relay) fetch(ctx context.Context, limit int) (rows []Row, shards []int, err error) {
 	if err := r.markUnmarked(ctx); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	shards := r.beginFetch()
+	shards = r.beginFetch()
 	if len(shards) == 0 {
-		return nil, nil
+		return nil, nil, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	rows, err := r.o.Store.Fetch(ctx, shards, r.o.Window)
-	r.endFetch(rows, err)
-	return rows, err
+	rows, err = r.o.Store.Fetch(ctx, shards, limit)
+	r.endFetch(rows, limit, err)
+	return rows, shards, err
 }
 
 // await waits for a wake-up, the next poll, or the end.
@@ -97,26 +105,26 @@ func (r *Relay) await(ctx context.Context) {
 	}
 }
 
-// Done tells that every row of w is published and confirmed. Rows out of the database are marked at once: it retries errors,
-// since to give up would only publish the window again; its only error is that of ctx, and then the rows will be published
-// again. Rows that were offered are marked later, if they are there still. A clean stop gives it a context that outlives the
-// one of Next.
+// Done tells that every row of w is published and confirmed. Rows out of the database are marked at once, or while the next
+// window of a backlog is out: it retries errors, since to give up would only publish the window again; its only error is that
+// of ctx, and then the rows will be published again. Rows that were offered are marked later, if they are there still. A clean
+// stop gives it a context that outlives the one of Next.
 func (r *Relay) Done(ctx context.Context, w Window) error {
 	r.mu.Lock()
 	r.failures, r.notBefore = 0, time.Time{}
 	if w.Offered {
 		r.notBefore = r.offered.taken.Add(min(time.Duration(len(w.Rows))*pace, maxPace))
 	}
-	late := w.Offered && !mutant.ForgetPublished
-	if late && r.unmarked.add(w.Rows) > maxUnmarked {
+	more := r.ahead.done()
+	if n := r.unmarked.add(w.Rows); n > maxUnmarked {
 		r.offered.miss() // the next look marks them
 	}
 	r.mu.Unlock()
-	if late {
+	if (w.Offered || more) && !mutant.ForgetPublished {
 		return nil
 	}
 	for failures := 1; ; failures++ {
-		err := r.markPublished(ctx, w)
+		err := r.settle(ctx, w)
 		if err == nil {
 			return nil
 		}
@@ -129,14 +137,14 @@ func (r *Relay) Done(ctx context.Context, w Window) error {
 	}
 }
 
-func (r *Relay) markPublished(ctx context.Context, w Window) error {
+func (r *Relay) settle(ctx context.Context, w Window) error {
+	if !mutant.ForgetPublished {
+		return r.markUnmarked(ctx)
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	if mutant.ForgetPublished {
-		_, err := r.o.Store.Remove(ctx, lastSeqs(w.Rows))
-		return err
-	}
-	return r.o.Store.MarkPublished(ctx, w.Rows)
+	_, err := r.o.Store.Remove(ctx, lastSeqs(w.Rows))
+	return err
 }
 
 // Failed tells that w is not published, or not all of it. The next Next waits, longer with each failure in a row, 100 ms to
@@ -146,7 +154,7 @@ func (r *Relay) Failed(w Window, err error) {
 	r.failures++
 	wait := backoff(r.failures)
 	r.notBefore = time.Now().Add(wait)
-	r.offered.miss()
+	r.offered.miss() // and what was read ahead is dropped by the next look
 	r.mu.Unlock()
 	r.o.Logger.Warn("outbox window not published, retrying", "rows", len(w.Rows), "wait", wait, "error", err)
 }

@@ -235,7 +235,7 @@ func shardMessages(rows []outbox.Row, o Options, offered bool) []*message.Messag
 	var msgs []*message.Message
 	for len(rows) > 0 {
 		n := batchLen(bodies, o.BatchEvents, o.BatchBytes)
-		if !offered {
+		if !offered && n > 1 {
 			n = aloneIfBroken(bodies[:n])
 		}
 		id := events.EventID(rows[0].Key, rows[0].Seq)
