@@ -29,6 +29,7 @@ import (
 	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/internal/flightrecorder"
 	"github.com/rafaeldepontes/go-chat/internal/lifecycle"
+	"github.com/rafaeldepontes/go-chat/internal/quiet"
 	"github.com/rafaeldepontes/go-chat/migrations"
 	"github.com/rafaeldepontes/go-chat/outbox"
 	"github.com/rafaeldepontes/go-chat/persister"
@@ -59,6 +60,7 @@ func assemble(ctx context.Context, name string, logger *slog.Logger, at listenAd
 	a := &assembly{
 		logger: logger, admin: admin.New(), group: lifecycle.New(lifecycle.Options{Logger: logger}), recorder: flightrecorder.New(name),
 	}
+	a.group.Add("memory", quiet.Process)
 	a.metrics = busMetrics(a.admin.Registry())
 	a.admin.Handle("GET "+flightrecorder.Path, a.recorder.Handler())
 	serve, err := openAdmin(ctx, at, a.admin, logger)
