@@ -12,10 +12,11 @@ import (
 
 const (
 	// every is how long a process must be quiet.
-	every = 2 * time.Second
+	every = time.Second
 	// quietBytes is how much a quiet process allocates in that time at most.
-	quietBytes = 1 << 20
-	// worthBytes is how much there must be to give back, and it must be an eighth of what lives: it costs a collection.
+	quietBytes = 512 << 10
+	// worthBytes is how much must have been allocated since the last time, and it must be an eighth of what lives: to give
+	// memory back costs a collection.
 	worthBytes = 4 << 20
 )
 
@@ -23,6 +24,7 @@ const (
 func Process(ctx context.Context) error {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
+	var given uint64 // allocated before the last time
 	for last := read(); ; {
 		select {
 		case <-ctx.Done():
@@ -30,21 +32,20 @@ func Process(ctx context.Context) error {
 		case <-tick.C:
 		}
 		now := read()
-		if now.allocated-last.allocated <= quietBytes && now.free >= max(worthBytes, now.live/8) {
+		if now.allocated-last.allocated <= quietBytes && now.allocated-given >= max(worthBytes, now.live/8) {
 			debug.FreeOSMemory()
 			now = read()
+			given = now.allocated
 		}
 		last = now
 	}
 }
 
-// usage is in bytes: allocated since the start, free and not given back, and live or not collected yet.
-type usage struct{ allocated, free, live uint64 }
+// usage is in bytes: allocated since the start, and live or not collected yet.
+type usage struct{ allocated, live uint64 }
 
 func read() usage {
-	samples := []metrics.Sample{
-		{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/free:bytes"}, {Name: "/memory/classes/heap/objects:bytes"},
-	}
+	samples := []metrics.Sample{{Name: "/gc/heap/allocs:bytes"}, {Name: "/memory/classes/heap/objects:bytes"}}
 	metrics.Read(samples)
-	return usage{samples[0].Value.Uint64(), samples[1].Value.Uint64(), samples[2].Value.Uint64()}
+	return usage{samples[0].Value.Uint64(), samples[1].Value.Uint64()}
 }
