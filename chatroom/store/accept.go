@@ -64,10 +64,19 @@ UNION ALL SELECT n, false, room, seq, digest, sent_at FROM fresh`
 // attempt runs one accepting transaction; without commit it is rolled back at its end. It fills in the receipts, which
 // mean something only with a nil error, and returns the candidates whose rooms are missing.
 func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Receipt, commit bool) (left []candidate, err error) {
-	if len(cs) == 1 && commit && !mutant.NoRoomLock && !mutant.AsyncCommit { // these mutants are of the general way
-		return p.attemptOne(ctx, cs[0], receipts)
-	}
 	firsts, repeated := split(cs)
+	if commit && !mutant.NoRoomLock && !mutant.AsyncCommit { // these mutants are of the long way
+		if len(cs) == 1 {
+			return p.attemptOne(ctx, cs[0], receipts)
+		}
+		if len(repeated) == 0 && !p.cautious.warned() {
+			left, err := p.attemptFresh(ctx, firsts, receipts)
+			if !isRace(err) {
+				return left, err
+			}
+			p.cautious.warn()
+		}
+	}
 	in, err := columnsOf(firsts)
 	if err != nil {
 		return nil, err

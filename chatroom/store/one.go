@@ -34,8 +34,8 @@ WITH known AS MATERIALIZED (
 )
 SELECT seq, room, digest, sent_at FROM known UNION ALL SELECT seq, NULL, NULL, NULL FROM fresh`
 
-// attemptOne is [Postgres.attempt] with commit for a single candidate, which a chat room with little to do has as a rule: one
-// statement of scalars needs half the server's time of the two for any number.
+// attemptOne is [Postgres.attempt] with commit for a single candidate, which a chat room with little to do has as a rule: a
+// statement of scalars needs half the server's time of one for any number.
 func (p *Postgres) attemptOne(ctx context.Context, c candidate, receipts []Receipt) (left []candidate, err error) {
 	in, err := columnsOf([]candidate{c})
 	if err != nil {

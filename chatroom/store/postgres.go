@@ -18,8 +18,9 @@ import (
 
 // Postgres is the [Store] in the schema "chatroom" of a PostgreSQL database, which any number of chat rooms may share.
 type Postgres struct {
-	pool  *pgxpool.Pool
-	rooms knownRooms
+	pool     *pgxpool.Pool
+	rooms    knownRooms
+	cautious cautious
 }
 
 var _ Store = (*Postgres)(nil)
@@ -132,7 +133,7 @@ const maxTries = 20
 
 // Accept implements [Store].
 //
-// One round trip. The order of locks makes it free of deadlocks: all rooms of the batch first, in the order of their
+// One round trip as a rule; two where sends that were taken for new are not. The order of locks makes it free of deadlocks: all rooms of the batch first, in the order of their
 // names; then, while inserting, the idempotency keys in their order. Whoever waits for a room holds only lower rooms;
 // whoever waits for a key has all its rooms. No circle can form.
 func (p *Postgres) Accept(ctx context.Context, sends []Send) ([]Receipt, error) {
