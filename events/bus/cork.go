@@ -50,12 +50,16 @@ func (c *corkedConn) uncork() error {
 	return c.flush()
 }
 
-// flush writes what is held. c.mu is held.
+// flush writes what is held. The library, which was told that it is written, learns of an error by the end of the
+// connection. c.mu is held.
 func (c *corkedConn) flush() error {
 	if len(c.held) == 0 {
 		return nil
 	}
 	_, err := c.Conn.Write(c.held)
 	c.held = c.held[:0]
+	if err != nil {
+		_ = c.Conn.Close()
+	}
 	return err
 }
