@@ -16,10 +16,10 @@ const (
 // ahead is what is read of a backlog while a window of it is out: the broker need not wait for the database. What is here
 // follows the rows that are out, so it is of use only when these are published.
 type ahead struct {
-	rows    []Row            // not handed out yet
-	shards  []int            // that the rows were asked of
-	out     map[string]int64 // the last seq of each key in the window that is out, if it came from the database
-	reading chan struct{}    // closed when rows and shards are there; nil when nobody reads
+	rows    []Row           // not handed out yet
+	lease   int             // under which the rows were asked for
+	out     map[string]span // of each key in the window that is out, if it came from the database
+	reading chan struct{}   // closed when rows and lease are there; nil when nobody reads
 }
 
 // takeAhead returns the next window of what was read ahead, nil if there is none.
@@ -29,7 +29,7 @@ func (r *Relay) takeAhead(ctx context.Context) []Row {
 	defer r.mu.Unlock()
 	a := &r.ahead
 	// Of no use are rows that follow on some that are not published, and rows that another relay publishes.
-	drop := a.out != nil || len(a.rows) > 0 && !slices.Equal(a.shards, r.shardsLocked())
+	drop := a.out != nil || len(a.rows) > 0 && a.lease != r.leaseLocked()
 	if drop {
 		a.rows = nil
 	}
@@ -42,7 +42,9 @@ func (r *Relay) takeAhead(ctx context.Context) []Row {
 	}
 	n := windowOf(a.rows, r.o.Window)
 	rows := a.rows[:n:n]
-	a.rows = a.rows[n:]
+	if a.rows = a.rows[n:]; len(a.rows) == 0 {
+		a.rows = nil // the window has the array
+	}
 	r.hand(ctx, rows)
 	return rows
 }
@@ -68,7 +70,7 @@ func windowOf(rows []Row, limit int) (n int) {
 // hand notes that rows out of the database are out, and begins to read what follows when it has no more of that. mu is held.
 func (r *Relay) hand(ctx context.Context, rows []Row) {
 	a := &r.ahead
-	a.out = lastSeqs(rows)
+	a.out = spansOf(rows)
 	if len(a.rows) > 0 || !r.offered.gap || sizeOf(rows) > aheadBytes {
 		return
 	}
@@ -77,19 +79,33 @@ func (r *Relay) hand(ctx context.Context, rows []Row) {
 	limit := len(rows) + aheadWindows*r.o.Window
 	go func() {
 		defer close(reading)
-		rows, shards, err := r.fetch(ctx, limit)
+		rows, lease, err := r.fetch(ctx, limit)
 		if err != nil {
 			return // the next look meets the error again, and waits
 		}
-		rows = slices.DeleteFunc(rows, func(row Row) bool { return row.Seq <= out[row.Key] })
+		rows = slices.DeleteFunc(rows, func(row Row) bool { s := out[row.Key]; return s.after < row.Seq && row.Seq <= s.upto })
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		if most := aheadWindows * r.o.Window; len(rows) > most { // some that were out are removed already
 			rows = rows[:most]
 			r.offered.miss()
 		}
-		a.rows, a.shards = rows, shards
+		a.rows, a.lease = rows, lease
 	}()
+}
+
+// spansOf returns from where to where the rows of each key go.
+func spansOf(rows []Row) map[string]span {
+	spans := make(map[string]span)
+	for _, r := range rows {
+		s, ok := spans[r.Key]
+		if !ok {
+			s.after = r.Seq - 1
+		}
+		s.upto = r.Seq
+		spans[r.Key] = s
+	}
+	return spans
 }
 
 func sizeOf(rows []Row) (bytes int) {

@@ -123,3 +123,29 @@ func TestWhatIsReadAheadOfLostShardsIsDropped(t *testing.T) {
 		}
 	})
 }
+
+// A window that is confirmed after the relay has ended is marked, though more of the backlog was read.
+func TestWhatIsConfirmedAfterTheEndIsMarked(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		m := outboxtest.NewMemory()
+		appendRows(t, m, "a", 1, 40)
+		r, err := outbox.NewRelay(outbox.Options{Store: m, Owner: "a", Shards: outboxtest.Shards, Window: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- r.Run(ctx) }()
+		synctest.Wait()
+		w, _ := next(t, r)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		done(t, r, w)
+		if st, err := m.Stats(t.Context()); err != nil || st.Unpublished != 36 {
+			t.Errorf("got %+v, %v, want 36 rows unpublished", st, err)
+		}
+	})
+}

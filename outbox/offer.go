@@ -121,15 +121,15 @@ func (r *Relay) takeOffered() (rows []Row, all bool) {
 	return rows, true
 }
 
-// beginFetch returns the shards to look at. What is offered from now on may be in the answer or not.
-func (r *Relay) beginFetch() []int {
+// beginFetch returns the shards to look at, and their lease. What is offered from now on may be in the answer or not.
+func (r *Relay) beginFetch() (shards []int, lease int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := &r.offered
 	o.fetched = time.Now()
-	shards := r.shardsLocked()
+	shards = r.shardsLocked()
 	o.gap = len(shards) == 0
-	return shards
+	return shards, r.leaseLocked()
 }
 
 // endFetch notes what the database gave. As many rows as were asked for say nothing about what is behind them.

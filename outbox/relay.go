@@ -67,6 +67,8 @@ type Relay struct {
 	notBefore time.Time  // the next window
 	owned     []int      // ascending; replaced, never changed
 	until     time.Time  // when owned ends, unless it is renewed
+	leases    int        // counts what was owned; a lease that was renewed in time, with the same shards, is the same
+	ended     bool       // Run has marked what waited for that
 	pending   map[string]int64
 	dropping  bool // pending is full, and a warning was logged
 	offered   offered
@@ -99,7 +101,7 @@ func NewRelay(o Options) (*Relay, error) {
 	return &Relay{
 		o: o, wake: make(chan struct{}, 1), mark: make(chan struct{}, 1),
 		seen: map[string]sighting{}, pending: map[string]int64{},
-		offered: offered{gap: true, last: map[string]int64{}}, unmarked: unmarked{spans: map[string]span{}},
+		offered: offered{gap: true, last: map[string]int64{}}, unmarked: unmarked{spans: map[string][]span{}},
 	}, nil
 }
 
@@ -120,6 +122,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	wg.Go(func() { r.keepSweeping(ctx) })
 	wg.Wait()
 	r.awaitAhead()
+	r.mu.Lock()
+	r.ended = true
+	r.mu.Unlock()
 
 	r.setOwned(nil, time.Time{})
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
@@ -178,6 +183,9 @@ func (r *Relay) setOwned(owned []int, until time.Time) (before []int) {
 	if time.Now().Before(r.until) {
 		before = r.owned
 	}
+	if before == nil || !slices.Equal(before, owned) {
+		r.leases++
+	}
 	r.owned, r.until = owned, until
 	return before
 }
@@ -187,6 +195,14 @@ func (r *Relay) shards() []int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.shardsLocked()
+}
+
+// leaseLocked names the present lease, 0 when there is none.
+func (r *Relay) leaseLocked() int {
+	if len(r.shardsLocked()) == 0 {
+		return 0
+	}
+	return r.leases
 }
 
 func (r *Relay) shardsLocked() []int {

@@ -10,7 +10,7 @@ const maxUnmarked = 16_384
 // is there still when the database is asked for rows, each poll at the latest, is marked first. Marks that are lost with the
 // process cost a second publishing.
 type unmarked struct {
-	spans map[string]span // of a key; the rows of a key are published one after the other
+	spans map[string][]span // of a key, in the order of their publishing
 	rows  int
 }
 
@@ -20,31 +20,34 @@ type span struct{ after, upto int64 }
 // add notes rows, and returns how many there are.
 func (u *unmarked) add(rows []Row) int {
 	for _, r := range rows {
-		s, ok := u.spans[r.Key]
-		if !ok {
-			s.after = r.Seq - 1
+		spans := u.spans[r.Key]
+		if n := len(spans) - 1; n >= 0 && spans[n].upto == r.Seq-1 {
+			spans[n].upto++
+		} else {
+			u.spans[r.Key] = append(spans, span{r.Seq - 1, r.Seq})
 		}
-		u.put(r.Key, span{s.after, r.Seq})
 	}
+	u.rows += len(rows)
 	return u.rows
-}
-
-// put replaces the span of a key.
-func (u *unmarked) put(key string, s span) {
-	old := u.spans[key]
-	u.rows += int((s.upto - s.after) - (old.upto - old.after))
-	if s.upto > s.after {
-		u.spans[key] = s
-	} else {
-		delete(u.spans, key)
-	}
 }
 
 // drop forgets rows that are removed.
 func (u *unmarked) drop(marks map[string]int64) {
 	for key, mark := range marks {
-		if s, ok := u.spans[key]; ok && mark > s.after {
-			u.put(key, span{min(mark, s.upto), s.upto})
+		spans, ok := u.spans[key]
+		if !ok {
+			continue
+		}
+		left := spans[:0]
+		for _, s := range spans {
+			gone := min(max(mark-s.after, 0), s.upto-s.after)
+			u.rows -= int(gone)
+			if s.after += gone; s.after < s.upto {
+				left = append(left, s)
+			}
+		}
+		if u.spans[key] = left; len(left) == 0 {
+			delete(u.spans, key)
 		}
 	}
 }
@@ -53,15 +56,17 @@ func (u *unmarked) drop(marks map[string]int64) {
 func (r *Relay) markUnmarked(ctx context.Context) error {
 	r.mu.Lock()
 	u := r.unmarked
-	r.unmarked = unmarked{spans: map[string]span{}}
+	r.unmarked = unmarked{spans: map[string][]span{}}
 	r.mu.Unlock()
 	if u.rows == 0 {
 		return nil
 	}
 	rows := make([]Row, 0, u.rows)
-	for key, s := range u.spans {
-		for seq := s.after + 1; seq <= s.upto; seq++ {
-			rows = append(rows, Row{Key: key, Seq: seq})
+	for key, spans := range u.spans {
+		for _, s := range spans {
+			for seq := s.after + 1; seq <= s.upto; seq++ {
+				rows = append(rows, Row{Key: key, Seq: seq})
+			}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
@@ -69,12 +74,10 @@ func (r *Relay) markUnmarked(ctx context.Context) error {
 	err := r.o.Store.MarkPublished(ctx, rows)
 	if err != nil {
 		r.mu.Lock()
-		for key, s := range u.spans {
-			if later, ok := r.unmarked.spans[key]; ok {
-				s.upto = max(s.upto, later.upto)
-			}
-			r.unmarked.put(key, s)
+		for key, spans := range u.spans {
+			r.unmarked.spans[key] = append(spans, r.unmarked.spans[key]...)
 		}
+		r.unmarked.rows += u.rows
 		r.mu.Unlock()
 	}
 	return err

@@ -78,20 +78,20 @@ func (r *Relay) look(ctx context.Context) (Window, error) {
 	return Window{Rows: rows}, err
 }
 
-// fetch first marks what is published and still there, or it would get that again. It returns the shards that it asked of.
-func (r *Relay) fetch(ctx context.Context, limit int) (rows []Row, shards []int, err error) {
+// fetch first marks what is published and still there, or it would get that again. It returns the lease under which it asked.
+func (r *Relay) fetch(ctx context.Context, limit int) (rows []Row, lease int, err error) {
 	if err := r.markUnmarked(ctx); err != nil {
-		return nil, nil, err
+		return nil, 0, err
 	}
-	shards = r.beginFetch()
+	shards, lease := r.beginFetch()
 	if len(shards) == 0 {
-		return nil, nil, nil
+		return nil, 0, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	rows, err = r.o.Store.Fetch(ctx, shards, limit)
 	r.endFetch(rows, limit, err)
-	return rows, shards, err
+	return rows, lease, err
 }
 
 // await waits for a wake-up, the next poll, or the end.
@@ -107,7 +107,7 @@ func (r *Relay) await(ctx context.Context) {
 
 // Done tells that every row of w is published and confirmed. Rows out of the database are marked at once, or while the next
 // window of a backlog is out: it retries errors, since to give up would only publish the window again; its only error is that
-// of ctx, and then the rows will be published again. Rows that were offered are marked later, if they are there still. A clean
+// of ctx, and then the rows may be published again. Rows that were offered are marked later, if they are there still. A clean
 // stop gives it a context that outlives the one of Next.
 func (r *Relay) Done(ctx context.Context, w Window) error {
 	r.mu.Lock()
@@ -119,8 +119,9 @@ func (r *Relay) Done(ctx context.Context, w Window) error {
 	if n := r.unmarked.add(w.Rows); n > maxUnmarked {
 		r.offered.miss() // the next look marks them
 	}
+	late := (w.Offered || more) && !r.ended && !mutant.ForgetPublished
 	r.mu.Unlock()
-	if (w.Offered || more) && !mutant.ForgetPublished {
+	if late {
 		return nil
 	}
 	for failures := 1; ; failures++ {

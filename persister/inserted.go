@@ -47,6 +47,13 @@ func (s *inserted) take(rooms []string) map[string]span {
 	return taken
 }
 
+// forget is for a failure of the server: what comes up again may be a copy that lacks the last commits.
+func (s *inserted) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rooms = nil
+}
+
 // join is both where they touch, otherwise the lower one.
 func (s span) join(t span) span {
 	switch {

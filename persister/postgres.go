@@ -59,6 +59,7 @@ func (p *Postgres) insert(ctx context.Context, evs []events.MessageSent, idx []i
 	case err == nil:
 		return p.compare(ctx, evs, idx, c, errs)
 	case !refusesValues(err):
+		p.inserted.forget()
 		return fmt.Errorf("insert %d events: %w", len(idx), err)
 	case len(idx) == 1:
 		errs[idx[0]] = events.Permanent(fmt.Errorf("%w: %w", ErrBadEvent, redact(err)))

@@ -118,6 +118,7 @@ func (p *Postgres) AdvanceWatermarks(ctx context.Context, rooms []string) (map[s
 		for more := part; len(more) > 0; {
 			var err error
 			if more, err = p.step(ctx, more, marks, inserted); err != nil {
+				p.inserted.forget()
 				return nil, err
 			}
 			inserted = nil

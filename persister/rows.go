@@ -87,12 +87,14 @@ func (p *Postgres) Runs(ctx context.Context, room string, after, upto int64, lim
 // Find implements [Rows].
 func (p *Postgres) Find(ctx context.Context, sender, id string, limit int) ([]Place, error) {
 	const query = `SELECT room, seq, id, sender FROM persister.messages WHERE id = $1 AND ($2 = '' OR sender = $2) ORDER BY room, seq LIMIT $3`
-	rows, err := p.pool.Query(ctx, query, id, sender, limit)
-	if err != nil {
-		return nil, fmt.Errorf("look for a stored event: %w", err)
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Place])
-	if err != nil {
+	var all []Place
+	var b pgx.Batch
+	b.Queue(`SELECT set_config('enable_seqscan', 'on', true)`) // no index serves, and a walk along one takes longer
+	b.Queue(query, id, sender, limit).Query(func(rows pgx.Rows) (err error) {
+		all, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Place])
+		return err
+	})
+	if err := p.pool.SendBatch(ctx, &b).Close(); err != nil {
 		return nil, fmt.Errorf("look for a stored event: %w", err)
 	}
 	return all, nil

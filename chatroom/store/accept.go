@@ -67,9 +67,12 @@ func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Recei
 	firsts, repeated := split(cs)
 	if commit && !mutant.NoRoomLock && !mutant.AsyncCommit { // these mutants are of the long way
 		if len(cs) == 1 {
-			return p.attemptOne(ctx, cs[0], receipts)
+			left, err := p.attemptOne(ctx, cs[0], receipts)
+			if !isRace(err) {
+				return left, err
+			}
 		}
-		if len(repeated) == 0 && !p.cautious.warned() {
+		if len(cs) > 1 && len(repeated) == 0 && !p.cautious.warned() {
 			left, err := p.attemptFresh(ctx, firsts, receipts)
 			if !isRace(err) {
 				return left, err
@@ -225,8 +228,9 @@ func isUnknown(err error) bool {
 	return !pgconn.SafeToRetry(err) && !errors.Is(err, errRolledBack)
 }
 
-// isRace tells errors after which another try sees what another replica did: its duplicate (unique_violation), or, which
-// the order of locks should rule out, a deadlock or a failed serialization.
+// isRace tells errors after which another try sees what another replica did: its duplicate (unique_violation), or a failed
+// serialization, where the database's default level is above READ COMMITTED and the short statements have that; or, which
+// the order of locks should rule out, a deadlock.
 func isRace(err error) bool {
 	switch sqlState(err) {
 	case "23505", "40P01", "40001":

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -331,5 +332,45 @@ func TestPostgresLooksUpByIndex(t *testing.T) {
 	}
 	if through != 0 {
 		t.Errorf("%d times a table was read through", through)
+	}
+}
+
+// A database may have a stricter level as its default: then replicas that accept in one room fail each other's statements,
+// and yet nothing is refused.
+func TestPostgresUnderAnotherDefaultLevel(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"repeatable read", "serializable"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			_, url := dbtest.Postgres(t)
+			const replicas, each = 4, 150
+			refused := make(chan error, replicas*each)
+			var wg sync.WaitGroup
+			for n := range replicas {
+				cfg, err := pgxpool.ParseConfig(url)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = level
+				pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer pool.Close()
+				p := store.NewPostgres(pool)
+				wg.Go(func() {
+					for i := range each {
+						s := store.Send{Room: "room", Sender: fmt.Sprint("replica", n), ID: fmt.Sprint(i), Text: "text", SentAt: time.Now()}
+						if _, err := p.Accept(context.Background(), []store.Send{s}); err != nil {
+							refused <- err
+						}
+					}
+				})
+			}
+			wg.Wait()
+			if n := len(refused); n > 0 {
+				t.Errorf("%d of %d refused, the first: %v", n, replicas*each, <-refused)
+			}
+		})
 	}
 }
