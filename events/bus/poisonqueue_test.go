@@ -235,7 +235,8 @@ func TestReplayThatDiesBeforeItsAcknowledgementsLosesNothing(t *testing.T) {
 	ctx, crash := context.WithCancel(t.Context())
 	q := b.open(t)
 	q.BeforeAck(func() {
-		crash() // the socket is cut
+		crash()
+		q.Cut() // before the acknowledgements are written, and not some time after crash
 		for range n {
 			<-consumed // the events were published
 		}
