@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rafaeldepontes/go-chat/internal/mutant"
 	"github.com/rafaeldepontes/go-chat/outbox"
@@ -55,11 +56,6 @@ func (p *Postgres) attemptFresh(ctx context.Context, cs []candidate, receipts []
 	if err != nil {
 		return nil, err
 	}
-	conn, err := p.pool.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("accept: %w", err)
-	}
-	defer conn.Release() // a connection whose answer is still to come is closed
 	names := rooms(cs)
 	of := make(map[string]int64, len(names))
 	places := make([]int64, len(cs))
@@ -72,17 +68,17 @@ func (p *Postgres) attemptFresh(ctx context.Context, cs []candidate, receipts []
 		sends[i] = of[name]
 	}
 	seqs := make([]int64, len(cs))
-	rows, err := conn.Query(ctx, freshSQL, names, sends, in.senders, in.ids, in.rooms, places, in.digests, in.times, in.shards,
-		in.before, in.between, in.after)
-	if err == nil {
+	if err := p.alone(ctx, func(conn *pgxpool.Conn) error {
+		rows, err := conn.Query(ctx, freshSQL, names, sends, in.senders, in.ids, in.rooms, places, in.digests, in.times, in.shards,
+			in.before, in.between, in.after)
+		if err != nil {
+			return err
+		}
 		var n, seq int64
 		_, err = pgx.ForEachRow(rows, []any{&n, &seq}, func() error { seqs[n-1] = seq; return nil })
-	}
-	switch {
-	case err != nil && isUnknown(err):
-		return nil, fmt.Errorf("accept: %w: %w", ErrUnknownOutcome, err)
-	case err != nil:
-		return nil, fmt.Errorf("accept: %w", err)
+		return err
+	}); err != nil {
+		return nil, err
 	}
 	for i, c := range cs {
 		if seqs[i] == 0 {
@@ -92,4 +88,21 @@ func (p *Postgres) attemptFresh(ctx context.Context, cs []candidate, receipts []
 		receipts[c.at] = Receipt{Seq: seqs[i], SentAt: c.send.SentAt, Event: in.event(i, seqs[i])}
 	}
 	return left, nil
+}
+
+// alone runs a statement that is an accepting transaction by itself, and tells an unknown outcome from a refusal.
+func (p *Postgres) alone(ctx context.Context, statement func(*pgxpool.Conn) error) error {
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return fmt.Errorf("accept: %w", err)
+	}
+	defer conn.Release() // a connection whose answer is still to come is closed
+	switch err := statement(conn); {
+	case err == nil:
+		return nil
+	case isUnknown(err):
+		return fmt.Errorf("accept: %w: %w", ErrUnknownOutcome, err)
+	default:
+		return fmt.Errorf("accept: %w", err)
+	}
 }

@@ -3,12 +3,11 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/internal/mutant"
 	"github.com/rafaeldepontes/go-chat/outbox"
 )
@@ -41,24 +40,21 @@ func (p *Postgres) attemptOne(ctx context.Context, c candidate, receipts []Recei
 	if err != nil {
 		return nil, err
 	}
-	conn, err := p.pool.Acquire(ctx)
-	if err != nil {
-		return nil, fmt.Errorf("accept: %w", err)
-	}
-	defer conn.Release() // a connection whose answer is still to come is closed
 	var a prior
 	var room *string
 	var digest []byte
 	var sentAt *time.Time
-	err = conn.QueryRow(ctx, oneSQL, c.send.Sender, c.send.ID, c.send.Room, c.digest[:], c.send.SentAt, int16(events.Shard(c.send.Room)),
-		in.before[0], in.between[0], in.after[0]).Scan(&a.seq, &room, &digest, &sentAt)
+	err = p.alone(ctx, func(conn *pgxpool.Conn) error {
+		err := conn.QueryRow(ctx, oneSQL, c.send.Sender, c.send.ID, c.send.Room, c.digest[:], c.send.SentAt, in.shards[0],
+			in.before[0], in.between[0], in.after[0]).Scan(&a.seq, &room, &digest, &sentAt)
+		if errors.Is(err, pgx.ErrNoRows) { // its room is missing
+			left, err = []candidate{c}, nil
+		}
+		return err
+	})
 	switch {
-	case errors.Is(err, pgx.ErrNoRows): // its room is missing
-		return []candidate{c}, nil
-	case err != nil && isUnknown(err):
-		return nil, fmt.Errorf("accept: %w: %w", ErrUnknownOutcome, err)
-	case err != nil:
-		return nil, fmt.Errorf("accept: %w", err)
+	case err != nil || len(left) > 0:
+		return left, err
 	case room != nil:
 		a.room, a.sentAt = *room, sentAt.UTC()
 		copy(a.digest[:], digest)
