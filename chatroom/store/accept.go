@@ -72,12 +72,12 @@ func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Recei
 				return left, err
 			}
 		}
-		if len(cs) > 1 && len(repeated) == 0 && !p.cautious.warned() {
+		if len(cs) > 1 && len(repeated) == 0 && !p.caution.Warned() {
 			left, err := p.attemptFresh(ctx, firsts, receipts)
 			if !isRace(err) {
 				return left, err
 			}
-			p.cautious.warn()
+			p.caution.Warn()
 		}
 	}
 	in, err := columnsOf(firsts)

@@ -14,13 +14,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/db"
 )
 
 // Postgres is the [Store] in the schema "chatroom" of a PostgreSQL database, which any number of chat rooms may share.
 type Postgres struct {
-	pool     *pgxpool.Pool
-	rooms    knownRooms
-	cautious cautious
+	pool    *pgxpool.Pool
+	rooms   knownRooms
+	caution db.Caution
 }
 
 var _ Store = (*Postgres)(nil)
