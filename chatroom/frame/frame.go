@@ -6,7 +6,6 @@ package frame
 import (
 	"bytes"
 	"encoding/json"
-	"regexp"
 	"time"
 )
 
@@ -48,10 +47,17 @@ const (
 	TypeBye      = "bye"
 )
 
-var roomName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-// ValidRoom tells whether s is a room's name.
-func ValidRoom(s string) bool { return roomName.MatchString(s) }
+// ValidRoom tells whether s is a room's name: 1 to [MaxRoom] of letters, digits, '.', '_', '-'.
+func ValidRoom(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return 1 <= len(s) && len(s) <= MaxRoom
+}
 
 // Event is one change of a room.
 type Event struct {
@@ -214,6 +220,14 @@ type Server struct {
 
 // Encode is json.Marshal for the frames of this package, without the HTML escapes.
 func Encode(v any) []byte {
+	if b, ok := encodePlain(v); ok {
+		return b
+	}
+	return encode(v)
+}
+
+// encode is Encode for any frame.
+func encode(v any) []byte {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

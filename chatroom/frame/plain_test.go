@@ -2,6 +2,7 @@ package frame
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -30,6 +31,39 @@ func FuzzPlainSendAsAnyFrame(f *testing.F) {
 			t.Errorf("%q: error (-want +got):\n%s", b, diff)
 		}
 	})
+}
+
+// What is written in the short way is written the same in the long one.
+func FuzzPlainFramesAsAnyFrame(f *testing.F) {
+	f.Add("1", "ops", int64(44), int64(1767366245678), 0, "ann", "on it – ✓", true)
+	f.Add("\"", "a b", int64(-1), int64(0), 3600, "<&>", "\\\n\x00\u2028\xff\x7f", false)
+	f.Add("", "", int64(0), int64(1)<<60, -1, "", "", false)
+	f.Fuzz(func(t *testing.T, id, room string, seq, ms int64, zone int, from, text string, duplicate bool) {
+		at := time.UnixMilli(ms).In(time.FixedZone("", zone))
+		for _, v := range []any{
+			Accepted{Type: TypeAccepted, ID: id, Room: room, Seq: seq, SentAt: at, Duplicate: duplicate},
+			Event{Seq: seq, Kind: "message", ID: id, From: from, SentAt: at, Text: text},
+		} {
+			if got, ok := encodePlain(v); ok {
+				if diff := cmp.Diff(string(encode(v)), string(got)); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			}
+		}
+	})
+}
+
+func TestWhatGoesOutForEachMessageIsPlain(t *testing.T) {
+	t.Parallel()
+	at := time.UnixMilli(1767366245678).UTC()
+	for _, v := range []any{Accepted{Type: TypeAccepted, ID: "1", Room: "ops", Seq: 44, SentAt: at}, Event{Seq: 44, Kind: "message", ID: "1", From: "ann", SentAt: at, Text: "–"}} {
+		if b, ok := encodePlain(v); !ok {
+			t.Errorf("%+v: not plain: %s", v, b)
+		}
+	}
+	if b, ok := encodePlain(Stored{}); ok {
+		t.Errorf("taken for plain: %s", b)
+	}
 }
 
 // The short way is taken for what clients send.
