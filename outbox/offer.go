@@ -22,12 +22,12 @@ const (
 // dropped, and the database asked, until it has no more than it gave. Every row up to the last one of its key has been
 // handed out, waits here, or will be fetched because of a gap.
 type offered struct {
-	rows    []Row
-	bytes   int
-	last    map[string]int64 // highest seq of a key that is known
-	gap     bool             // the database may have rows that are not here
-	fetched time.Time        // when the last look into the database began
-	taken   time.Time        // when the last window was taken from here
+	rows   []Row
+	bytes  int
+	last   map[string]int64 // highest seq of a key that is known
+	gap    bool             // the database may have rows that are not here
+	looked time.Time        // when the last fetch, or poll, began
+	taken  time.Time        // when the last window was taken from here
 }
 
 // Rows that come in a stream go out in fewer windows, since what a broker and a consumer do costs for each message and for
@@ -105,7 +105,7 @@ func (r *Relay) takeOffered() (rows []Row, all bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := &r.offered
-	if len(r.shardsLocked()) == 0 || time.Since(o.fetched) >= r.o.Poll {
+	if len(r.shardsLocked()) == 0 {
 		o.miss()
 	}
 	if o.gap {
@@ -121,12 +121,30 @@ func (r *Relay) takeOffered() (rows []Row, all bool) {
 	return rows, true
 }
 
+// pollDue returns the shards to ask about, where it is time for that and no fetch is due anyway.
+func (r *Relay) pollDue() (shards []int, due bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	shards = r.shardsLocked()
+	return shards, len(shards) > 0 && !r.offered.gap && time.Since(r.offered.looked) >= r.o.Poll
+}
+
+// endPoll notes a poll, and whether the database has rows that nobody handed out.
+func (r *Relay) endPoll(began time.Time, overlooked bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offered.looked = began
+	if overlooked {
+		r.offered.miss()
+	}
+}
+
 // beginFetch returns the shards to look at, and their lease. What is offered from now on may be in the answer or not.
 func (r *Relay) beginFetch() (shards []int, lease int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	o := &r.offered
-	o.fetched = time.Now()
+	o.looked = time.Now()
 	shards = r.shardsLocked()
 	o.gap = len(shards) == 0
 	return shards, r.leaseLocked()
@@ -159,5 +177,5 @@ func (r *Relay) endFetch(rows []Row, limit int, err error) {
 func (r *Relay) pollIn() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return max(0, time.Until(r.offered.fetched.Add(r.o.Poll)))
+	return max(0, time.Until(r.offered.looked.Add(r.o.Poll)))
 }

@@ -39,6 +39,8 @@ type Store interface {
 	// Fetch returns up to limit unpublished rows of the shards, oldest first and each key in the order of seq. It stops
 	// after WindowBytes of payload.
 	Fetch(ctx context.Context, shards []int, limit int) ([]Row, error)
+	// Oldest returns the age of the oldest unpublished row of the shards; 0 without one.
+	Oldest(ctx context.Context, shards []int) (time.Duration, error)
 	// MarkPublished notes that the rows were published. Rows that are gone, or marked already, are left alone.
 	MarkPublished(ctx context.Context, rows []Row) error
 	// Remove deletes, for each key, the rows with seq up to the mark, published or not, and returns how many.

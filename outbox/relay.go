@@ -39,7 +39,7 @@ type Options struct {
 	ShardOf func(key string) int
 
 	Window         int           // rows of a window, at most
-	Poll           time.Duration // how often to look for rows that nobody called Wake for
+	Poll           time.Duration // how often to look for rows that nobody told of, which are found when they wait for half of it
 	LeaseTTL       time.Duration // how long the shards of a dead owner rest; renewed three times in it
 	RepublishAfter time.Duration // how long a published row may stay unannounced; looked at three times in it
 

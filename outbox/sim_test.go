@@ -197,7 +197,7 @@ func (s *relays) check(t *rapid.T) {
 func (s *relays) actions() map[string]func(*rapid.T) {
 	slots := rapid.IntRange(0, 1)
 	ops := rapid.SampledFrom([]string{
-		"outbox/Lease", "outbox/Fetch", "outbox/MarkPublished", "outbox/Remove", "outbox/Unstored", "outbox/Republish", "outbox/Release",
+		"outbox/Lease", "outbox/Fetch", "outbox/Oldest", "outbox/MarkPublished", "outbox/Remove", "outbox/Unstored", "outbox/Republish", "outbox/Release",
 		"broker/PublishHalf", "broker/Publish", "history/Watermarks",
 	})
 	living := func(t *rapid.T) *relayProcess {
@@ -335,6 +335,7 @@ func TestSimRelaysCatchesWrongStores(t *testing.T) {
 	sim.MustCatch(t, test, "sweep", "outbox at rest")
 	sim.MustCatch(t, test, "offer", "published and never committed")
 	sim.MustCatch(t, test, "mark", "outbox at rest")
+	sim.MustCatch(t, test, "poll", "outbox at rest")
 }
 
 // wrong is a store that is wrong in one way, where a test asks for it.
@@ -346,6 +347,14 @@ func (w wrong) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.Row
 		slices.Reverse(rows)
 	}
 	return rows, err
+}
+
+func (w wrong) Oldest(ctx context.Context, shards []int) (time.Duration, error) {
+	oldest, err := w.Store.Oldest(ctx, shards)
+	if sim.Wrong("poll") {
+		oldest = 0
+	}
+	return oldest, err
 }
 
 func (w wrong) Remove(ctx context.Context, stored map[string]int64) (int64, error) {

@@ -160,8 +160,9 @@ func (s SQLite) Republish(ctx context.Context, key string, after int64, limit in
 	return s.exec(ctx, "republish outbox rows of "+key, republishSQLite, key, after, limit)
 }
 
-// statsSQLite looks up the oldest row shard by shard, each the first entry of the partial index, as statsPostgres does.
-const statsSQLite = `
+// shardsSQLite looks up the oldest unpublished row shard by shard, each the first entry of the partial index, as
+// shardsPostgres does.
+const shardsSQLite = `
 WITH RECURSIVE shards(shard) AS (
     SELECT min(shard) FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL
     UNION ALL
@@ -171,7 +172,26 @@ WITH RECURSIVE shards(shard) AS (
     SELECT (SELECT o.id FROM outbox AS o INDEXED BY outbox_unpublished
             WHERE o.published_at IS NULL AND o.shard = s.shard ORDER BY o.id LIMIT 1)
     FROM shards AS s
-)
+)`
+
+const oldestSQLite = shardsSQLite + `
+SELECT coalesce(` + sqliteNow + ` - min(created_at), 0) FROM outbox
+WHERE id IN (SELECT id FROM oldest) AND shard IN (SELECT value FROM json_each(?))`
+
+// Oldest implements [Store].
+func (s SQLite) Oldest(ctx context.Context, shards []int) (time.Duration, error) {
+	arg, err := json.Marshal(shards)
+	var micros int64
+	if err == nil {
+		err = s.reader().QueryRowContext(ctx, oldestSQLite, string(arg)).Scan(&micros)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("look for the oldest outbox row: %w", err)
+	}
+	return max(0, time.Duration(micros)*time.Microsecond), nil
+}
+
+const statsSQLite = shardsSQLite + `
 SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL LIMIT ?1)),
        (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?1)),
        coalesce((SELECT max(id) - min(id) + 1 FROM outbox), 0),

@@ -66,6 +66,9 @@ func (r *Relay) look(ctx context.Context) (Window, error) {
 	if rows := r.takeAhead(ctx); len(rows) > 0 {
 		return Window{Rows: rows}, nil
 	}
+	if err := r.poll(ctx); err != nil {
+		return Window{}, err
+	}
 	if rows, all := r.takeOffered(); all {
 		return Window{Rows: rows, Offered: true}, nil
 	}
@@ -76,6 +79,21 @@ func (r *Relay) look(ctx context.Context) (Window, error) {
 		r.mu.Unlock()
 	}
 	return Window{Rows: rows}, err
+}
+
+// poll looks, once in Options.Poll, whether something was overlooked: a row that waits for half of that time. What is on its
+// way is younger, so that a poll of a busy outbox neither marks nor reads rows that are removed in a moment.
+func (r *Relay) poll(ctx context.Context) error {
+	shards, due := r.pollDue()
+	if !due {
+		return nil
+	}
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	age, err := r.o.Store.Oldest(ctx, shards)
+	r.endPoll(began, err != nil || age >= r.o.Poll/2)
+	return err
 }
 
 // fetch first marks what is published and still there, or it would get that again. It returns the lease under which it asked.

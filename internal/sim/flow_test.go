@@ -249,7 +249,7 @@ func (f *flow) check(t *rapid.T) {
 func (f *flow) actions() map[string]func(*rapid.T) {
 	slots, who := rapid.IntRange(0, 1), rapid.IntRange(0, 2)
 	ops := rapid.SampledFrom([]string{
-		"rooms/Accept", "rooms/Tail", "rooms/Heads", "outbox/Lease", "outbox/Fetch", "outbox/MarkPublished", "outbox/Remove",
+		"rooms/Accept", "rooms/Tail", "rooms/Heads", "outbox/Lease", "outbox/Fetch", "outbox/Oldest", "outbox/MarkPublished", "outbox/Remove",
 		"outbox/Republish", "broker/Publish", "broker/Wipe", "broker/Fanout", "history/Invoke", "messages/Insert",
 		"messages/AdvanceWatermarks",
 	})

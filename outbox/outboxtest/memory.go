@@ -131,6 +131,21 @@ func (m *Memory) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.R
 	return rows, nil
 }
 
+// Oldest implements outbox.Store.
+func (m *Memory) Oldest(ctx context.Context, shards []int) (time.Duration, error) {
+	if err := m.enter(ctx, "Oldest"); err != nil {
+		return 0, err
+	}
+	defer m.mu.Unlock()
+	var oldest time.Duration
+	for _, r := range m.rows {
+		if r.published.IsZero() && slices.Contains(shards, r.Shard) {
+			oldest = max(oldest, time.Since(r.created))
+		}
+	}
+	return oldest, nil
+}
+
 // MarkPublished implements outbox.Store.
 func (m *Memory) MarkPublished(ctx context.Context, rows []outbox.Row) error {
 	if err := m.enter(ctx, "MarkPublished"); err != nil {

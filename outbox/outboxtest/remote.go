@@ -33,6 +33,13 @@ func (r Remote) Fetch(ctx context.Context, shards []int, limit int) ([]outbox.Ro
 	})
 }
 
+// Oldest implements outbox.Store.
+func (r Remote) Oldest(ctx context.Context, shards []int) (time.Duration, error) {
+	return sim.Call(ctx, r.Link, "outbox/Oldest", func() (time.Duration, error) {
+		return r.Store.Oldest(context.WithoutCancel(ctx), shards)
+	})
+}
+
 // MarkPublished implements outbox.Store.
 func (r Remote) MarkPublished(ctx context.Context, rows []outbox.Row) error {
 	return r.Link.Call(ctx, "outbox/MarkPublished", func() error {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -162,6 +163,29 @@ func testRepublish(t *testing.T, b Backend) {
 		}
 	}
 	equal(t, "waiting", names(b.mustFetch(t, all(), 10)), []string{"a/2", "a/3", "a/4", "a/5", "a/6"})
+}
+
+func testOldest(t *testing.T, b Backend) {
+	equal(t, "of an empty outbox", b.mustOldest(t, all()), time.Duration(0))
+	b.mustAppend(t, rows("a", 1, 2)...)
+	eventually(t, "the oldest row has an age", func() bool { return b.mustOldest(t, all()) > 0 })
+	if oldest, since := b.mustOldest(t, all()), b.mustStats(t).Oldest; oldest > since {
+		t.Errorf("got %v, and in the statistics after it %v", oldest, since)
+	}
+	others := slices.DeleteFunc(all(), func(shard int) bool { return shard == rows("a", 1, 1)[0].Shard })
+	equal(t, "of the other shards", b.mustOldest(t, others), time.Duration(0))
+	equal(t, "of no shard", b.mustOldest(t, nil), time.Duration(0))
+	b.mustMark(t, rows("a", 1, 2)...)
+	equal(t, "of published rows", b.mustOldest(t, all()), time.Duration(0))
+}
+
+func (b Backend) mustOldest(t *testing.T, shards []int) time.Duration {
+	t.Helper()
+	oldest, err := b.Store.Oldest(t.Context(), shards)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return oldest
 }
 
 func testStats(t *testing.T, b Backend) {

@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(testing.TB) Backend) {
 		"UnstoredFindsTheLowestRow":           testUnstored,
 		"RepublishIsBounded":                  testRepublish,
 		"StatsCount":                          testStats,
+		"TheOldestUnpublishedRowHasAnAge":     testOldest,
 		"ConcurrentCallsDoNotDeadlock":        testConcurrent,
 		"LeaseAloneTakesAll":                  testLeaseAlone,
 		"LeaseFairShareOfTwoAndThree":         testLeaseFairShare,
