@@ -128,6 +128,10 @@ func poolConfig(url string, o Options) (*pgxpool.Config, error) {
 			cfg.ConnConfig.RuntimeParams[k] = v
 		}
 	}
+	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
+		registerArrays(conn.TypeMap())
+		return nil
+	}
 	switch {
 	case o.MaxConns > 0:
 		cfg.MaxConns = o.MaxConns
