@@ -173,11 +173,7 @@ func (m *member) handle(p []byte) error {
 	case bytes.HasPrefix(p, acceptedPrefix):
 		m.accept(p[len(acceptedPrefix):])
 	case bytes.HasPrefix(p, storedPrefix):
-		var f frame.Stored
-		if err := json.Unmarshal(p, &f); err != nil {
-			return err
-		}
-		m.markStored(f.Seq)
+		m.markStored(seqOf(p))
 	case bytes.HasPrefix(p, errorPrefix):
 		var f struct {
 			Code string `json:"code"`
@@ -240,7 +236,7 @@ func (m *member) deliver(p []byte) {
 	m.events.Add(n)
 }
 
-// seqOf finds the seq in what follows the id of an accepted; 0: there is none.
+// seqOf finds the seq in a stored, or in what follows the id of an accepted; 0: there is none.
 func seqOf(p []byte) int64 {
 	_, after, _ := bytes.Cut(p, seqField)
 	return digits(after)
