@@ -27,6 +27,7 @@ const (
 	BareCommits = "bare commits"           // the same, a connection for each sender, a transaction for each message
 	BareCommit  = "one bare commit"        // the same, one connection at the pace of one sender
 	BarePublish = "bare confirms"          // one event in a message, 1,024 published, then 1,024 confirms
+	BareRouted  = "bare confirms, routed"  // the same through a topic exchange
 	BareConsume = "bare consume and store" // one event in a message, batched inserts, then acknowledgements
 )
 
@@ -81,7 +82,7 @@ func (i *installation) bare(ctx context.Context, p Plan) (all []subject, done fu
 		if err != nil {
 			return nil, done, err
 		}
-		all = append(all, &bareSubject{BarePublish, broker.publishing}, &bareSubject{BareConsume, broker.consuming})
+		all = append(all, &bareSubject{BarePublish, broker.publishing}, &bareSubject{BareRouted, broker.publishingRouted}, &bareSubject{BareConsume, broker.consuming})
 	}
 	return all, done, err
 }

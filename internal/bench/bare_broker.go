@@ -17,6 +17,7 @@ import (
 
 const (
 	bareQueue  = "bench.bare"
+	bareTopics = "bench.bare.topics" // a topic exchange
 	bareWindow = 1024   // messages under way, and rows in an insert
 	bareMost   = 50_000 // messages that a round publishes to be consumed
 )
@@ -54,6 +55,12 @@ func (i *installation) bareBroker(ctx context.Context, p Plan, closers *[]func()
 	if _, err := b.ch.QueueDeclare(bareQueue, true, false, false, false, amqp.Table{"x-queue-type": "quorum"}); err != nil {
 		return nil, err
 	}
+	if err := b.ch.ExchangeDeclare(bareTopics, amqp.ExchangeTopic, true, false, false, false, nil); err != nil {
+		return nil, err
+	}
+	if err := b.ch.QueueBind(bareQueue, events.MessageSentBinding, bareTopics, false, nil); err != nil {
+		return nil, err
+	}
 	at, err := i.bareURL(ctx)
 	if err != nil {
 		return nil, err
@@ -65,15 +72,20 @@ func (i *installation) bareBroker(ctx context.Context, p Plan, closers *[]func()
 	return b, nil
 }
 
-// window publishes n messages, then awaits n confirms.
-func (b *bareBroker) window(ctx context.Context, n int) error {
+// window publishes n messages, then awaits n confirms. They go to the queue directly, or through the topic exchange as the
+// services' messages do.
+func (b *bareBroker) window(ctx context.Context, n int, routed bool) error {
+	exchange, key := "", bareQueue
+	if routed {
+		exchange, key = bareTopics, events.MessageSentKey(events.Shard(b.room))
+	}
 	for range n {
 		b.seq++
 		row, err := newSentRow(b.room, fmt.Sprint(b.seq), "bare", b.seq, b.text)
 		if err != nil {
 			return err
 		}
-		if err := b.ch.PublishWithContext(ctx, "", bareQueue, true, false, amqp.Publishing{
+		if err := b.ch.PublishWithContext(ctx, exchange, key, true, false, amqp.Publishing{
 			ContentType: events.ContentType, MessageId: fmt.Sprint(b.seq), DeliveryMode: amqp.Persistent, Body: row.Payload,
 		}); err != nil {
 			return err
@@ -93,12 +105,20 @@ func (b *bareBroker) window(ctx context.Context, n int) error {
 }
 
 func (b *bareBroker) publishing(ctx context.Context, length time.Duration) (report.Measurement, error) {
+	return b.publish(ctx, length, false)
+}
+
+func (b *bareBroker) publishingRouted(ctx context.Context, length time.Duration) (report.Measurement, error) {
+	return b.publish(ctx, length, true)
+}
+
+func (b *bareBroker) publish(ctx context.Context, length time.Duration, routed bool) (report.Measurement, error) {
 	if _, err := b.ch.QueuePurge(bareQueue, false); err != nil {
 		return report.Measurement{}, err
 	}
 	before, n := usage{at: time.Now(), generator: ownCPU()}, 0
 	for time.Since(before.at) < length {
-		if err := b.window(ctx, bareWindow); err != nil {
+		if err := b.window(ctx, bareWindow, routed); err != nil {
 			return report.Measurement{}, fmt.Errorf("publish: %w", err)
 		}
 		n += bareWindow
@@ -113,7 +133,7 @@ func (b *bareBroker) consuming(ctx context.Context, _ time.Duration) (report.Mea
 		return m, err
 	}
 	for left := b.rows; left > 0; left -= bareWindow {
-		if err := b.window(ctx, min(left, bareWindow)); err != nil {
+		if err := b.window(ctx, min(left, bareWindow), false); err != nil {
 			return m, fmt.Errorf("publish: %w", err)
 		}
 	}

@@ -16,7 +16,7 @@ type aim struct {
 }
 
 // compared are the subjects that a run has only where it is asked to compare.
-var compared = []string{Baseline, BareInsert, BareCommits, BareCommit, BarePublish, BareConsume}
+var compared = []string{Baseline, BareInsert, BareCommits, BareCommit, BarePublish, BareRouted, BareConsume}
 
 // trial is a scenario with its aims.
 type trial struct {
@@ -63,6 +63,7 @@ func trials() []trial {
 			{text: "a backlog published, against bare confirms one by one", figure: figurePublished, subject: BarePublish, atLeast: 2},
 			{text: "a backlog consumed and stored, against bare one by one", figure: figureConsumed, subject: BareConsume, atLeast: 2},
 			{text: "one event in an AMQP message, against bare confirms", figure: figurePublished, of: OneByOne, subject: BarePublish, atLeast: 0.7},
+			{text: "one event in an AMQP message, against bare confirms through a topic exchange", figure: figurePublished, of: OneByOne, subject: BareRouted, atLeast: 0.7},
 			{text: "one event in an AMQP message, against bare consume and store", figure: figureConsumed, of: OneByOne, subject: BareConsume, atLeast: 0.6},
 		}},
 		{scenario: Drain, change: func(s *Sizes) { s.Rows = 500_000 }, long: "500,000 rows", aims: []aim{
