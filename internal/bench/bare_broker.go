@@ -18,8 +18,8 @@ import (
 const (
 	bareQueue  = "bench.bare"
 	bareTopics = "bench.bare.topics" // a topic exchange
-	bareWindow = 1024   // messages under way, and rows in an insert
-	bareMost   = 50_000 // messages that a round publishes to be consumed
+	bareWindow = 1024                // messages under way, and rows in an insert
+	bareMost   = 50_000              // messages that a round publishes to be consumed
 )
 
 // bareBroker publishes to, and consumes from, a quorum queue of its own on the installation's broker.
