@@ -8,4 +8,12 @@ var (
 	RemoveRows  = removePostgres
 	Unstored    = unstoredPostgres
 	Republish   = republishPostgres
+	Oldest      = oldestPostgres
 )
+
+// Unmarked is how many rows are published and, as far as the relay knows, not marked.
+func (r *Relay) Unmarked() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.unmarked.rows
+}

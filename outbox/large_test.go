@@ -86,6 +86,7 @@ func checkPlans(t *testing.T, pool *pgxpool.Pool) {
 		"remove":    {outbox.RemoveRows, []any{keys, seqs}},
 		"unstored":  {outbox.Unstored, []any{"", []int{1, 2, 3}, time.Hour, 512}},
 		"republish": {outbox.Republish, []any{"room1", int64(3), 100}},
+		"oldest":    {outbox.Oldest, []any{[]int{1, 2, 3}}},
 	} {
 		for _, mode := range []string{"force_custom_plan", "force_generic_plan"} {
 			plan := planOf(t, pool, mode, q.sql, q.args)

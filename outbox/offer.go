@@ -136,6 +136,8 @@ func (r *Relay) endPoll(began time.Time, overlooked bool) {
 	r.offered.looked = began
 	if overlooked {
 		r.offered.miss()
+	} else {
+		r.unmarked.polled()
 	}
 }
 

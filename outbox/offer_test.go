@@ -116,6 +116,33 @@ func TestAPollOfABusyOutboxNeitherFetchesNorMarks(t *testing.T) {
 	})
 }
 
+// A confirm that comes after the announcement leaves a row that is gone among those to be marked, for two polls.
+func TestRowsThatAreGoneNeedNoMark(t *testing.T) {
+	t.Parallel()
+	primed(t, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		r.Offer(commit(t, m, 2, 2))
+		w := wantWindow(t, r, true, "a/2")
+		r.Stored(map[string]int64{"a": 2})
+		synctest.Wait()
+		done(t, r, w)
+		if n := r.Unmarked(); n != 1 {
+			t.Errorf("got %d rows to be marked, want 1", n)
+		}
+		before := calls(m)
+		ctx, cancel := context.WithTimeout(t.Context(), 2*outbox.DefaultPoll+outbox.DefaultPoll/2)
+		defer cancel()
+		if w, err := r.Next(ctx); err == nil {
+			t.Errorf("handed out again: %v", w)
+		}
+		if n := r.Unmarked(); n != 0 {
+			t.Errorf("after two polls: got %d rows to be marked, want none", n)
+		}
+		if got := calls(m); got != before {
+			t.Errorf("calls of Fetch and MarkPublished: got %v, want %v as before", got, before)
+		}
+	})
+}
+
 // A row of another process comes first, though only the one behind it was offered.
 func TestOfferBehindARowOfAnotherProcessIsFetched(t *testing.T) {
 	t.Parallel()

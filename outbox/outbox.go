@@ -39,7 +39,8 @@ type Store interface {
 	// Fetch returns up to limit unpublished rows of the shards, oldest first and each key in the order of seq. It stops
 	// after WindowBytes of payload.
 	Fetch(ctx context.Context, shards []int, limit int) ([]Row, error)
-	// Oldest returns the age of the oldest unpublished row of the shards; 0 without one.
+	// Oldest returns how old the oldest unpublished row of the shards is; 0 without one. A row from the future, since the
+	// database's clock was put back, counts by its distance.
 	Oldest(ctx context.Context, shards []int) (time.Duration, error)
 	// MarkPublished notes that the rows were published. Rows that are gone, or marked already, are left alone.
 	MarkPublished(ctx context.Context, rows []Row) error

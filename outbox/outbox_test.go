@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -69,4 +70,36 @@ func mustExec(tb testing.TB, pool *pgxpool.Pool, query string, args ...any) {
 	if _, err := pool.Exec(context.Background(), query, args...); err != nil {
 		tb.Fatal(err)
 	}
+}
+
+// The database's clock was put back: a row is from the future, and does not have to wait until its time has come.
+func TestARowFromTheFutureIsNotYoung(t *testing.T) {
+	t.Parallel()
+	check := func(t *testing.T, b outboxtest.Backend, later func()) {
+		t.Helper()
+		const shard = 1
+		if err := b.Append(t.Context(), []outbox.Row{{Shard: shard, Key: "a", Seq: 1, Payload: []byte("a")}}); err != nil {
+			t.Fatal(err)
+		}
+		later()
+		if age, err := b.Store.Oldest(t.Context(), []int{shard}); err != nil || age < 30*time.Minute || age > time.Hour {
+			t.Errorf("a row of in an hour: got %v, %v", age, err)
+		}
+	}
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		b := openPostgres(t)
+		check(t, b, func() {
+			mustExec(t, b.Store.(outbox.Postgres).Pool, `UPDATE chatroom.outbox SET created_at = now() + interval '1 hour'`)
+		})
+	})
+	t.Run("sqlite", func(t *testing.T) {
+		t.Parallel()
+		b := openSQLite(t)
+		check(t, b, func() {
+			if _, err := b.Store.(outbox.SQLite).DB.ExecContext(t.Context(), `UPDATE outbox SET created_at = created_at + 3600000000`); err != nil {
+				t.Fatal(err)
+			}
+		})
+	})
 }

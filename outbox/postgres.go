@@ -217,19 +217,11 @@ func (s Postgres) Republish(ctx context.Context, key string, after int64, limit 
 	return n, nil
 }
 
-// shardsPostgres looks up the oldest unpublished row shard by shard, each the first entry of the partial index.
-const shardsPostgres = `
-WITH RECURSIVE shards AS (
-    (SELECT shard, created_at FROM chatroom.outbox WHERE published_at IS NULL ORDER BY shard, id LIMIT 1)
-    UNION ALL
-    SELECT n.* FROM shards s CROSS JOIN LATERAL (
-        SELECT o.shard, o.created_at FROM chatroom.outbox o
-        WHERE o.published_at IS NULL AND o.shard > s.shard ORDER BY o.shard, o.id LIMIT 1
-    ) n
-)`
-
-const oldestPostgres = shardsPostgres + `
-SELECT coalesce(extract(epoch FROM clock_timestamp() - min(created_at)), 0)::float8 FROM shards WHERE shard = ANY($1::smallint[])`
+const oldestPostgres = `
+SELECT coalesce(max(abs(extract(epoch FROM clock_timestamp() - o.created_at))), 0)::float8
+FROM unnest($1::smallint[]) AS s(shard) CROSS JOIN LATERAL (
+    SELECT created_at FROM chatroom.outbox WHERE published_at IS NULL AND shard = s.shard ORDER BY shard, id LIMIT 1
+) o`
 
 // Oldest implements [Store].
 func (s Postgres) Oldest(ctx context.Context, shards []int) (time.Duration, error) {
@@ -237,14 +229,20 @@ func (s Postgres) Oldest(ctx context.Context, shards []int) (time.Duration, erro
 	if err != nil {
 		return 0, fmt.Errorf("look for the oldest outbox row: %w", err)
 	}
-	return age(seconds[0]), nil
+	return time.Duration(seconds[0] * float64(time.Second)), nil
 }
 
-// age is not negative, even if the server's clock was put back.
-func age(seconds float64) time.Duration { return max(0, time.Duration(seconds*float64(time.Second))) }
-
 // statsPostgres counts up to a bound, and above it trusts the planner's estimates: a count of millions would read them all.
-const statsPostgres = shardsPostgres + `, counted AS (
+// The oldest row is looked up shard by shard, each the first entry of the partial index.
+const statsPostgres = `
+WITH RECURSIVE shards AS (
+    (SELECT shard, created_at FROM chatroom.outbox WHERE published_at IS NULL ORDER BY shard, id LIMIT 1)
+    UNION ALL
+    SELECT n.* FROM shards s CROSS JOIN LATERAL (
+        SELECT o.shard, o.created_at FROM chatroom.outbox o
+        WHERE o.published_at IS NULL AND o.shard > s.shard ORDER BY o.shard, o.id LIMIT 1
+    ) n
+), counted AS (
     SELECT (SELECT count(*) FROM (SELECT FROM chatroom.outbox WHERE published_at IS NULL LIMIT $1) u) AS unpublished,
            (SELECT count(*) FROM (SELECT FROM chatroom.outbox LIMIT $1) a) AS unstored
 )
@@ -265,6 +263,6 @@ func (s Postgres) Stats(ctx context.Context) (Stats, error) {
 	if err != nil {
 		return Stats{}, fmt.Errorf("count outbox: %w", err)
 	}
-	st.Oldest = age(seconds)
+	st.Oldest = time.Duration(seconds * float64(time.Second))
 	return st, nil
 }

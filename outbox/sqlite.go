@@ -160,23 +160,10 @@ func (s SQLite) Republish(ctx context.Context, key string, after int64, limit in
 	return s.exec(ctx, "republish outbox rows of "+key, republishSQLite, key, after, limit)
 }
 
-// shardsSQLite looks up the oldest unpublished row shard by shard, each the first entry of the partial index, as
-// shardsPostgres does.
-const shardsSQLite = `
-WITH RECURSIVE shards(shard) AS (
-    SELECT min(shard) FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL
-    UNION ALL
-    SELECT (SELECT min(o.shard) FROM outbox AS o INDEXED BY outbox_unpublished WHERE o.published_at IS NULL AND o.shard > s.shard)
-    FROM shards AS s WHERE s.shard IS NOT NULL
-), oldest(id) AS (
-    SELECT (SELECT o.id FROM outbox AS o INDEXED BY outbox_unpublished
-            WHERE o.published_at IS NULL AND o.shard = s.shard ORDER BY o.id LIMIT 1)
-    FROM shards AS s
-)`
-
-const oldestSQLite = shardsSQLite + `
-SELECT coalesce(` + sqliteNow + ` - min(created_at), 0) FROM outbox
-WHERE id IN (SELECT id FROM oldest) AND shard IN (SELECT value FROM json_each(?))`
+const oldestSQLite = `
+SELECT coalesce(max(abs(` + sqliteNow + ` - (
+    SELECT created_at FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL AND shard = s.value ORDER BY id LIMIT 1
+))), 0) FROM json_each(?) AS s`
 
 // Oldest implements [Store].
 func (s SQLite) Oldest(ctx context.Context, shards []int) (time.Duration, error) {
@@ -188,10 +175,21 @@ func (s SQLite) Oldest(ctx context.Context, shards []int) (time.Duration, error)
 	if err != nil {
 		return 0, fmt.Errorf("look for the oldest outbox row: %w", err)
 	}
-	return max(0, time.Duration(micros)*time.Microsecond), nil
+	return time.Duration(micros) * time.Microsecond, nil
 }
 
-const statsSQLite = shardsSQLite + `
+// statsSQLite looks up the oldest row shard by shard, each the first entry of the partial index, as statsPostgres does.
+const statsSQLite = `
+WITH RECURSIVE shards(shard) AS (
+    SELECT min(shard) FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL
+    UNION ALL
+    SELECT (SELECT min(o.shard) FROM outbox AS o INDEXED BY outbox_unpublished WHERE o.published_at IS NULL AND o.shard > s.shard)
+    FROM shards AS s WHERE s.shard IS NOT NULL
+), oldest(id) AS (
+    SELECT (SELECT o.id FROM outbox AS o INDEXED BY outbox_unpublished
+            WHERE o.published_at IS NULL AND o.shard = s.shard ORDER BY o.id LIMIT 1)
+    FROM shards AS s
+)
 SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_unpublished WHERE published_at IS NULL LIMIT ?1)),
        (SELECT count(*) FROM (SELECT 1 FROM outbox LIMIT ?1)),
        coalesce((SELECT max(id) - min(id) + 1 FROM outbox), 0),

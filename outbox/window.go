@@ -31,7 +31,7 @@ func (r *Relay) signal() {
 
 // Next blocks until there are rows to publish. It waits out the backoff of a failed window and the pace of a stream, and
 // retries errors of the database; its only error is that of ctx. A window that got neither Done nor Failed is handed out
-// again after Options.Poll at the latest.
+// again after one and a half times Options.Poll at the latest.
 func (r *Relay) Next(ctx context.Context) (Window, error) {
 	if wait := r.waitIn(); wait > 0 && !sleep(ctx, wait) {
 		return Window{}, ctx.Err()
@@ -82,7 +82,7 @@ func (r *Relay) look(ctx context.Context) (Window, error) {
 }
 
 // poll looks, once in Options.Poll, whether something was overlooked: a row that waits for half of that time. What is on its
-// way is younger, so that a poll of a busy outbox neither marks nor reads rows that are removed in a moment.
+// way is younger as a rule, so that a poll of a busy outbox neither marks nor reads rows that are removed in a moment.
 func (r *Relay) poll(ctx context.Context) error {
 	shards, due := r.pollDue()
 	if !due {

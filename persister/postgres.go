@@ -88,7 +88,11 @@ func (p *Postgres) insertColumns(ctx context.Context, c columns) (int, error) {
 		p.caution.Warn()
 	}
 	tag, err := p.pool.Exec(ctx, insertSQL, args...)
-	return int(tag.RowsAffected()), err
+	stored := int(tag.RowsAffected())
+	if err == nil && stored < len(c.seq) {
+		p.caution.Warn() // a refused insert leaves dead rows behind
+	}
+	return stored, err
 }
 
 // compare judges the events of an insert that left some rows out. It is a statement of its own, with a newer snapshot

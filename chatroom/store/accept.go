@@ -107,6 +107,9 @@ func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Recei
 			var digest []byte
 			_, err := pgx.ForEachRow(rows, []any{&n, &before, &a.room, &a.seq, &digest, &a.sentAt}, func() error {
 				c := firsts[n-1]
+				if before {
+					p.caution.Warn()
+				}
 				a.sentAt = a.sentAt.UTC()
 				copy(a.digest[:], digest)
 				known[key{c.send.Sender, c.send.ID}] = a

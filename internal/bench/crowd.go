@@ -151,14 +151,17 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// arrivalsEvery is how often the members are asked what has come.
+const arrivalsEvery = 5 * time.Millisecond
+
 // until polls a condition for a while and tells whether it came true.
-func until(ctx context.Context, within time.Duration, done func() bool) (bool, error) {
+func until(ctx context.Context, within, every time.Duration, done func() bool) (bool, error) {
 	deadline := time.Now().Add(within)
 	for !done() {
 		if time.Now().After(deadline) {
 			return false, nil
 		}
-		if !pause(ctx, 5*time.Millisecond) {
+		if !pause(ctx, every) {
 			return false, errors.Join(errors.New("interrupted"), ctx.Err())
 		}
 	}

@@ -55,7 +55,7 @@ func (d *drain) measure(ctx context.Context, _ time.Duration) (report.Measuremen
 	rows := int64(each * d.Rooms)
 	stop := watch(ctx, drainLooks, s.memory)
 	told, last := time.Now(), int64(0)
-	done, err := until(ctx, drainLimit, func() bool {
+	done, err := until(ctx, drainLimit, arrivalsEvery, func() bool {
 		var n int64
 		for _, m := range c.members {
 			n += m.stored.Load()

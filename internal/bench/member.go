@@ -173,7 +173,11 @@ func (m *member) handle(p []byte) error {
 	case bytes.HasPrefix(p, acceptedPrefix):
 		m.accept(p[len(acceptedPrefix):])
 	case bytes.HasPrefix(p, storedPrefix):
-		m.markStored(seqOf(p))
+		seq := seqOf(p)
+		if seq == 0 {
+			return fmt.Errorf("no seq in %s", p)
+		}
+		m.markStored(seq)
 	case bytes.HasPrefix(p, errorPrefix):
 		var f struct {
 			Code string `json:"code"`

@@ -83,7 +83,7 @@ func (t *traffic) measure(ctx context.Context, length time.Duration) (report.Mea
 	if err := ctx.Err(); err != nil {
 		return m, err
 	}
-	done, err := until(ctx, t.drainWithin, func() bool { return arrived(c, each) })
+	done, err := until(ctx, t.drainWithin, arrivalsEvery, func() bool { return arrived(c, each) })
 	if err != nil {
 		return m, err
 	}

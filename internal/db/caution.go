@@ -9,8 +9,8 @@ import (
 const cautionFor = time.Second
 
 // Caution remembers that rows may not be new. A statement for rows that are all new costs the server less than one that
-// looks first whether they are there, and fails as a whole where one is. Whoever sent one row twice sends more of them
-// twice; so after a failure nobody takes rows for new for a second. The zero value has no caution.
+// leaves alone those that are there, and fails as a whole where one is. Whoever sent one row twice sends more of them twice;
+// so for a second after a row that was there already nobody takes rows for new. The zero value has no caution.
 type Caution struct{ until atomic.Int64 }
 
 // Warn begins the second, or begins it again.

@@ -140,7 +140,7 @@ func (m *Memory) Oldest(ctx context.Context, shards []int) (time.Duration, error
 	var oldest time.Duration
 	for _, r := range m.rows {
 		if r.published.IsZero() && slices.Contains(shards, r.Shard) {
-			oldest = max(oldest, time.Since(r.created))
+			oldest = max(oldest, time.Since(r.created).Abs())
 		}
 	}
 	return oldest, nil
