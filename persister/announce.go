@@ -20,7 +20,7 @@ const (
 )
 
 // announcer tells how far the rooms are stored that something was committed to. It judges by what is committed in the
-// database, whoever committed it. Of two persisters that store the two sides of a hole, the one that looks last looks
+// database, whoever committed it; only the rows of this process's own commits it need not read again. Of two persisters that store the two sides of a hole, the one that looks last looks
 // after both commits, so the last announcement is the right one.
 //
 // A room is announced after every insert into it, also when its mark did not move: who sends an event again has not
