@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
 	"github.com/rafaeldepontes/go-chat/persister"
 	"github.com/rafaeldepontes/go-chat/persister/storetest"
@@ -44,13 +44,8 @@ func (i *inserts) TraceQueryEnd(ctx context.Context, _ *pgx.Conn, q pgx.TraceQue
 func TestEventsAreInsertedAsNewOnes(t *testing.T) {
 	t.Parallel()
 	_, url := dbtest.Postgres(t)
-	cfg, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var traced inserts
-	cfg.ConnConfig.Tracer = &traced
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	pool, err := db.OpenPostgres(t.Context(), url, db.Options{Tracer: &traced})
 	if err != nil {
 		t.Fatal(err)
 	}

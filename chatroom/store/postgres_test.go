@@ -18,6 +18,7 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/chatroom/store"
 	"github.com/rafaeldepontes/go-chat/chatroom/store/storetest"
+	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
 )
 
@@ -35,12 +36,7 @@ func TestPostgres(t *testing.T) {
 			}
 		})
 		traced := func() store.Store {
-			cfg, err := pgxpool.ParseConfig(url)
-			if err != nil {
-				t.Fatal(err)
-			}
-			cfg.MaxConns, cfg.ConnConfig.Tracer = 8, deadlocks
-			pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+			pool, err := db.OpenPostgres(t.Context(), url, db.Options{MaxConns: 8, Tracer: deadlocks})
 			if err != nil {
 				t.Fatal(err)
 			}

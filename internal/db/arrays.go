@@ -2,6 +2,7 @@ package db
 
 import (
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -33,23 +34,23 @@ func (c batchArray) PlanEncode(m *pgtype.Map, oid uint32, format int16, value an
 		switch value.(type) {
 		case []string:
 			if element == pgtype.TextOID {
-				return elements[string]{element, func(b []byte, s string) []byte { return append(b, s...) }}
+				return elements[string]{element, func(s string) int { return len(s) }, func(b []byte, s string) []byte { return append(b, s...) }}
 			}
 		case [][]byte:
 			if element == pgtype.ByteaOID {
-				return elements[[]byte]{element, appendBytes}
+				return elements[[]byte]{element, func(v []byte) int { return len(v) }, appendBytes}
 			}
 		case []int64:
 			if element == pgtype.Int8OID {
-				return elements[int64]{element, func(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }}
+				return elements[int64]{element, func(int64) int { return 8 }, func(b []byte, n int64) []byte { return binary.BigEndian.AppendUint64(b, uint64(n)) }}
 			}
 		case []int16:
 			if element == pgtype.Int2OID {
-				return elements[int16]{element, func(b []byte, n int16) []byte { return binary.BigEndian.AppendUint16(b, uint16(n)) }}
+				return elements[int16]{element, func(int16) int { return 2 }, func(b []byte, n int16) []byte { return binary.BigEndian.AppendUint16(b, uint16(n)) }}
 			}
 		case []time.Time:
 			if element == pgtype.TimestamptzOID {
-				return elements[time.Time]{element, appendTime}
+				return elements[time.Time]{element, func(time.Time) int { return 8 }, appendTime}
 			}
 		}
 	}
@@ -72,15 +73,31 @@ func appendTime(b []byte, t time.Time) []byte {
 
 // elements encodes a slice as a one-dimensional array, in the form of array_send in PostgreSQL's
 // src/backend/utils/adt/arrayfuncs.c: dimensions, whether there are NULLs, the element's type, length and lower bound of
-// the dimension, then each element behind its length, which is -1 for NULL. append returns nil for that.
+// the dimension, then each element behind its length, which is -1 for NULL. append returns nil for that, and size tells how
+// many bytes it appends.
 type elements[T any] struct {
 	oid    uint32
+	size   func(T) int
 	append func([]byte, T) []byte
 }
+
+const (
+	arrayHeader, elementHeader = 20, 4 // bytes
+	// The arrays of a batch share a buffer, which append alone would grow by a quarter at a time, and pgx does not keep. Where
+	// the largest array comes first, there is space behind it for the others: so many bytes for each row.
+	beside = 384
+)
 
 // Encode implements [pgtype.EncodePlan].
 func (e elements[T]) Encode(value any, b []byte) ([]byte, error) {
 	vs := value.([]T)
+	n := arrayHeader + elementHeader*len(vs)
+	for _, v := range vs {
+		n += e.size(v)
+	}
+	if n > cap(b)-len(b) {
+		b = slices.Grow(b, n+min(n*3/2, beside*len(vs)))
+	}
 	be := binary.BigEndian
 	nulls := len(b) + 4
 	b = be.AppendUint32(be.AppendUint64(b, 1<<32), e.oid)

@@ -22,6 +22,8 @@ type Options struct {
 	ApplicationName string
 	// MaxConns bounds the pool; 0: what the URL says (pool_max_conns), or 10.
 	MaxConns int32
+	// Tracer sees every statement; may be nil.
+	Tracer pgx.QueryTracer
 }
 
 // What every session of a pool has, unless the URL sets it.
@@ -128,6 +130,7 @@ func poolConfig(url string, o Options) (*pgxpool.Config, error) {
 			cfg.ConnConfig.RuntimeParams[k] = v
 		}
 	}
+	cfg.ConnConfig.Tracer = o.Tracer
 	cfg.AfterConnect = func(_ context.Context, conn *pgx.Conn) error {
 		registerArrays(conn.TypeMap())
 		return nil
