@@ -14,18 +14,17 @@ const (
 	// batchCount and batchBytes bound one transaction.
 	batchCount = 1024
 	batchBytes = 1 << 20
-	// acceptQueue is how many sends may wait for the transaction under way. Whoever finds it full waits, and reads
-	// nothing more from its connection meanwhile.
-	acceptQueue = 4096
 	// acceptTimeout bounds one transaction, outcomeTimeout the tries to learn the outcome of a commit.
 	acceptTimeout  = 10 * time.Second
 	outcomeTimeout = 3 * time.Second
 )
 
-// pending is a send on its way; done is called once, from the acceptor's goroutine, and must not block.
+// pending is a send on its way. done is called once, from the acceptor's goroutine, and must not block. wake, where there is
+// one, follows on the last done of its batch: whoever sent several, or reads what was sent, gets it all in one write.
 type pending struct {
 	send store.Send
 	done func(store.Receipt, error)
+	wake func()
 }
 
 // committed takes a batch's new events, before any done. What it returns is called after the last done, to wake the readers:
@@ -40,14 +39,14 @@ type acceptor struct {
 	log       *slog.Logger
 	metrics   *metrics
 	committed committed
-	queue     chan pending
+	waiting   *waiting
 	stopped   chan struct{} // closed when run has ended; nothing is taken any more
 }
 
 func newAcceptor(s store.Store, log *slog.Logger, m *metrics, committed committed) *acceptor {
 	return &acceptor{
 		store: s, log: log, metrics: m, committed: committed,
-		queue: make(chan pending, acceptQueue), stopped: make(chan struct{}),
+		waiting: newWaiting(), stopped: make(chan struct{}),
 	}
 }
 
@@ -60,14 +59,13 @@ func (a *acceptor) submit(ctx context.Context, p pending) error {
 		return errStopping
 	default:
 	}
-	select {
-	case a.queue <- p:
+	if a.waiting.put(ctx, a.stopped, p) {
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-a.stopped:
-		return errStopping
 	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return errStopping
 }
 
 // run commits until ctx ends and the queue is empty. What is in flight then is finished, not cut off.
@@ -76,42 +74,27 @@ func (a *acceptor) run(ctx context.Context) {
 	defer close(a.stopped)
 	batch := make([]pending, 0, batchCount)
 	for {
-		select {
-		case p := <-a.queue:
-			batch = append(batch[:0], p)
-		case <-ctx.Done():
+		batch = a.waiting.take(batch[:0])
+		if len(batch) == 0 {
 			select {
-			case p := <-a.queue:
-				batch = append(batch[:0], p)
-			default:
-				return
+			case <-a.waiting.arrived:
+			case <-ctx.Done():
+				if batch = a.waiting.take(batch); len(batch) == 0 {
+					return
+				}
 			}
 		}
-		bytes := len(batch[0].send.Text)
-	more:
-		for len(batch) < batchCount && bytes < batchBytes {
-			select {
-			case p := <-a.queue:
-				batch = append(batch, p)
-				bytes += len(p.send.Text)
-			default:
-				break more
-			}
+		if len(batch) > 0 {
+			a.commit(context.WithoutCancel(ctx), batch)
+			clear(batch)
 		}
-		a.commit(context.WithoutCancel(ctx), batch)
-		clear(batch)
 	}
 }
 
 // drain answers what slipped into the queue while run ended.
 func (a *acceptor) drain() {
-	for {
-		select {
-		case p := <-a.queue:
-			p.done(store.Receipt{}, errStopping)
-		default:
-			return
-		}
+	for batch := a.waiting.take(nil); len(batch) > 0; batch = a.waiting.take(nil) {
+		refuse(batch, errStopping)
 	}
 }
 
@@ -128,9 +111,7 @@ func (a *acceptor) commit(ctx context.Context, batch []pending) {
 	if err != nil {
 		a.log.WarnContext(ctx, "sends not accepted", "count", len(batch), "error", err)
 		a.metrics.refused.Add(float64(len(batch)))
-		for _, p := range batch {
-			p.done(store.Receipt{}, err)
-		}
+		refuse(batch, err)
 		return
 	}
 	a.metrics.batch.Observe(float64(len(batch)))
@@ -140,6 +121,22 @@ func (a *acceptor) commit(ctx context.Context, batch []pending) {
 		p.done(receipts[i], nil)
 	}
 	wake()
+	wakeAll(batch)
+}
+
+func refuse(batch []pending, err error) {
+	for _, p := range batch {
+		p.done(store.Receipt{}, err)
+	}
+	wakeAll(batch)
+}
+
+func wakeAll(batch []pending) {
+	for _, p := range batch {
+		if p.wake != nil {
+			p.wake()
+		}
+	}
 }
 
 // try calls the store, and again with the same sends as long as the outcome of a commit is unknown: only the database

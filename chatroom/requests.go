@@ -140,13 +140,15 @@ func (s *session) send(c frame.Client) {
 			s.accepted(c.Room, frame.Encode(s.srv.outcome(c.ID, c.Room, r, err)))
 			s.work.Done()
 		},
+		wake: s.wake,
 	}
 	if err := s.srv.acceptor.submit(s.ctx, p); err != nil {
-		p.done(store.Receipt{}, err)
+		refuse([]pending{p}, err)
 	}
 }
 
-// accepted queues the answer to a send. The room's news, of which the message is a part, go out with it in one write.
+// accepted queues the answer to a send, without waking anybody. The room's news, of which the message is a part, go out with
+// it in one write.
 func (s *session) accepted(room string, answer []byte) {
 	s.mu.Lock()
 	s.replies = append(s.replies, reply{data: answer, slot: true})
@@ -154,7 +156,6 @@ func (s *session) accepted(room string, answer []byte) {
 		s.markDirtyLocked(sub)
 	}
 	s.mu.Unlock()
-	s.wake()
 }
 
 func rateLimited(id string, wait time.Duration) *frame.Error {
