@@ -36,6 +36,11 @@ func AppendFrom(name string) string {
 		mutant.Text(mutant.NoRoomLock, ` ON CONFLICT DO NOTHING`)
 }
 
+// AppendInOrder is [AppendFrom] for an expression whose plan yields the rows of each key in the order of seq already.
+func AppendInOrder(name string) string {
+	return `INSERT INTO chatroom.outbox (shard, key, seq, payload) SELECT shard, key, seq, payload FROM ` + name
+}
+
 const appendSQLite = `
 INSERT INTO outbox (shard, key, seq, payload) VALUES (?, ?, ?, ?)`
 
