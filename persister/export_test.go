@@ -2,10 +2,10 @@ package persister
 
 // Statements whose plans a test looks at, as PREPARE takes them, with arguments.
 var Statements = []struct{ Name, Types, SQL, Args string }{
-	{"insert", "text[], bigint[], text[], text[], text[], text[], timestamptz[]", insertSQL,
-		`ARRAY['long'], ARRAY[1::bigint], ARRAY['message'], ARRAY['id'], ARRAY['ann'], ARRAY[''], ARRAY[now()]`},
-	{"insert new", "text[], bigint[], text[], text[], text[], text[], timestamptz[]", insertNewSQL,
-		`ARRAY['long'], ARRAY[0::bigint], ARRAY['message'], ARRAY['id'], ARRAY['ann'], ARRAY[''], ARRAY[now()]`},
+	{"insert", "text[], text[], text[], text[], text[], bigint[], timestamptz[]", insertSQL,
+		`ARRAY[''], ARRAY['id'], ARRAY['ann'], ARRAY['long'], ARRAY['message'], ARRAY[1::bigint], ARRAY[now()]`},
+	{"insert new", "text[], text[], text[], text[], text[], bigint[], timestamptz[]", insertNewSQL,
+		`ARRAY[''], ARRAY['id'], ARRAY['ann'], ARRAY['long'], ARRAY['message'], ARRAY[0::bigint], ARRAY[now()]`},
 	{"stored", "text[], bigint[]", storedSQL, `array_fill('long'::text, ARRAY[1024]), array_fill(7::bigint, ARRAY[1024])`},
 	{"advance", "text[], bigint[], bigint, bigint[], bigint[]", advanceSQL,
 		`ARRAY['long', 'room7', 'nobody'], ARRAY[0::bigint, 0, 0], 10000, ARRAY[1::bigint, 0, 0], ARRAY[7::bigint, 0, 0]`},

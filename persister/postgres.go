@@ -27,10 +27,13 @@ func NewPostgres(pool *pgxpool.Pool) *Postgres { return &Postgres{pool: pool} }
 // One statement, one commit. insertNewSQL is refused as a whole where a row is there already, or where another transaction is
 // just inserting it, which it waits for; insertSQL leaves such rows alone. For each row that costs the server a look into the
 // index, and an insertion in two steps, each with its record in the log: half as much again.
+//
+// The arrays are unnested in the list of results: as a table the rows would be copied once more, a third of the server's
+// time. The largest come first, since what holds them all while they are written then grows seldom.
 var (
 	insertNewSQL = `
-INSERT INTO persister.messages (room, seq, kind, id, sender, body, sent_at)
-SELECT * FROM unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[])`
+INSERT INTO persister.messages (body, id, sender, room, kind, seq, sent_at)
+SELECT unnest($1::text[]), unnest($2::text[]), unnest($3::text[]), unnest($4::text[]), unnest($5::text[]), unnest($6::bigint[]), unnest($7::timestamptz[])`
 	insertSQL = insertNewSQL + mutant.Text(!mutant.NoConflictClause, ` ON CONFLICT (room, seq) DO NOTHING`)
 )
 
@@ -79,7 +82,7 @@ func (p *Postgres) insert(ctx context.Context, evs []events.MessageSent, idx []i
 
 // insertColumns inserts those rows that are not there yet, and returns how many that were. Events are new as a rule.
 func (p *Postgres) insertColumns(ctx context.Context, c columns) (int, error) {
-	args := []any{c.room, c.seq, c.kind, c.id, c.sender, c.body, c.sentAt}
+	args := []any{c.body, c.id, c.sender, c.room, c.kind, c.seq, c.sentAt}
 	if !p.caution.Warned() {
 		_, err := p.pool.Exec(ctx, insertNewSQL, args...)
 		if !isDuplicate(err) {
