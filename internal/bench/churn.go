@@ -140,7 +140,7 @@ func (c *churn) visit(ctx context.Context, t *tally, from net.IP, number int64, 
 	}
 	m.prepare(c.TextBytes)
 	for range c.Window {
-		if err := m.send(t.now()); err != nil {
+		if err := m.send(t.now(), 1); err != nil {
 			return err
 		}
 	}

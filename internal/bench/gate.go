@@ -55,8 +55,8 @@ func (g *gate) look(lag int) error {
 		return nil
 	}
 	for _, m := range g.senders {
-		for n := m.parked.Swap(0); n > 0 && m.tally.sending.Load(); n-- {
-			if err := m.send(m.tally.now()); err != nil {
+		if n := m.parked.Swap(0); n > 0 && m.tally.sending.Load() {
+			if err := m.send(m.tally.now(), int(n)); err != nil {
 				return fmt.Errorf("send as %s: %w", m.name, err)
 			}
 		}

@@ -86,6 +86,7 @@ type member struct {
 	welcomed bool
 	joined   *frame.Joined
 	seen     []uint64 // a bit for each message that was accepted
+	next     int      // messages to be sent when what was read is done with
 	times    []int64  // when the last events were to be sent, by seq; nil: when they are stored is not timed
 
 	events, gaps, repeats atomic.Int64 // delivered; missing before one that came; came again
@@ -95,6 +96,7 @@ type member struct {
 
 	mu       sync.Mutex // guards the fields below
 	frame    []byte     // a send, to be patched
+	out      []byte     // what is written
 	id, text int        // where its id and its time stand in frame
 	sent     int64
 }
@@ -158,6 +160,12 @@ func (m *member) run() {
 				m.tally.end(fmt.Errorf("%s in %s: %w", m.name, m.room, err))
 			}
 			return
+		}
+		if m.next > 0 {
+			if err := m.send(m.tally.now(), m.next); err != nil {
+				m.tally.end(fmt.Errorf("send as %s: %w", m.name, err))
+			}
+			m.next = 0
 		}
 	}
 }
@@ -307,9 +315,7 @@ func (m *member) accept(p []byte) {
 		return
 	}
 	if m.closed && m.tally.sending.Load() {
-		if err := m.send(m.tally.now()); err != nil {
-			m.tally.end(fmt.Errorf("send as %s: %w", m.name, err))
-		}
+		m.next++
 	}
 }
 
@@ -336,16 +342,20 @@ func (m *member) prepare(size int) {
 
 const zeros = "0000000000000000"
 
-// send sends one message that was to be sent at a time of the tally's clock.
-func (m *member) send(at int64) error {
+// send sends n messages, all of which were to be sent at a time of the tally's clock, in one write.
+func (m *member) send(at int64, n int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	number := m.id + runDigits + 1
-	putHex(m.frame[number:][:numberDigits], m.sent)
-	putHex(m.frame[number+numberDigits+1:][:timeDigits], at)
-	putHex(m.frame[m.text:][:timeDigits], at)
-	m.sent++
-	return m.conn.Write(m.frame)
+	m.out = m.out[:0]
+	for range n {
+		number := m.id + runDigits + 1
+		putHex(m.frame[number:][:numberDigits], m.sent)
+		putHex(m.frame[number+numberDigits+1:][:timeDigits], at)
+		putHex(m.frame[m.text:][:timeDigits], at)
+		m.sent++
+		m.out = append(m.out, m.frame...)
+	}
+	return m.conn.Write(m.out)
 }
 
 func (m *member) sends() int64 {

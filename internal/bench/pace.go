@@ -54,7 +54,7 @@ func (p pace) send(ctx context.Context, m *member, due int64) error {
 				return nil
 			}
 		}
-		if err := m.send(due); err != nil {
+		if err := m.send(due, 1); err != nil {
 			return err
 		}
 		free = m.tally.now()

@@ -141,11 +141,7 @@ func (t *traffic) start(ctx context.Context, ta *tally, senders []*member, gates
 			if p.every > 0 {
 				err = p.send(ctx, m, ta.now()+int64(p.every)*int64(i)/int64(len(senders)))
 			} else {
-				for range t.Window {
-					if err = m.send(ta.now()); err != nil {
-						break
-					}
-				}
+				err = m.send(ta.now(), t.Window)
 			}
 			if err != nil {
 				ta.end(fmt.Errorf("send as %s: %w", m.name, err))
