@@ -11,6 +11,9 @@ var (
 	Oldest      = oldestPostgres
 )
 
+// VacuumRows is how many rows are removed before a vacuum.
+const VacuumRows = vacuumRows
+
 // Unmarked is how many rows are published and, as far as the relay knows, not marked.
 func (r *Relay) Unmarked() int {
 	r.mu.Lock()

@@ -172,6 +172,17 @@ func (s Postgres) Remove(ctx context.Context, stored map[string]int64) (int64, e
 	return n, nil
 }
 
+// vacuumPostgres leaves the file as long as it is: it will be needed again, and to shorten it takes a lock that stops all.
+const vacuumPostgres = `VACUUM (SKIP_LOCKED, TRUNCATE false) chatroom.outbox`
+
+// Vacuum implements [Store]. Only the table's owner may; for others the server leaves it with a warning.
+func (s Postgres) Vacuum(ctx context.Context) error {
+	if _, err := s.Pool.Exec(ctx, vacuumPostgres, pgx.QueryExecModeSimpleProtocol); err != nil {
+		return fmt.Errorf("vacuum the outbox: %w", err)
+	}
+	return nil
+}
+
 // unstoredPostgres walks the primary key from key to key, one descent of the index each, and looks at the lowest row of
 // each: rows of a key are published in order, so it is the oldest. The outer LIMIT ends the recursion early.
 const unstoredPostgres = `

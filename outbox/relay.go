@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -57,6 +58,8 @@ type Relay struct {
 	o    Options
 	wake chan struct{} // holds one token: rows may have come
 	mark chan struct{} // holds one token: marks wait in pending
+
+	removed atomic.Int64 // rows, since the last vacuum
 
 	// Owned by the sweep.
 	seen  map[string]sighting // keys that were due lately
@@ -113,13 +116,14 @@ func orDefault[T comparable](v, def T) T {
 	return v
 }
 
-// Run keeps the leases, removes what is stored and sweeps, until ctx ends; then it marks what is published, gives the shards
+// Run keeps the leases, removes what is stored, sweeps and vacuums, until ctx ends; then it marks what is published, gives the shards
 // to the others and returns nil. Database errors are retried for ever. Next should not be called any more by then.
 func (r *Relay) Run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { r.keepLeases(ctx) })
 	wg.Go(func() { r.removeStored(ctx) })
 	wg.Go(func() { r.keepSweeping(ctx) })
+	wg.Go(func() { r.keepVacuuming(ctx) })
 	wg.Wait()
 	r.awaitAhead()
 	r.mu.Lock()

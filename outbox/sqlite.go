@@ -195,6 +195,9 @@ SELECT (SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_unpublished
        coalesce((SELECT max(id) - min(id) + 1 FROM outbox), 0),
        coalesce(` + sqliteNow + ` - (SELECT min(created_at) FROM outbox WHERE id IN (SELECT id FROM oldest)), 0)`
 
+// Vacuum implements [Store]: pages of removed rows are free at once.
+func (s SQLite) Vacuum(context.Context) error { return nil }
+
 // Stats implements [Store]. Above StatsExact the span of ids is the estimate of all rows, and unpublished ones are not told
 // beyond it.
 func (s SQLite) Stats(ctx context.Context) (Stats, error) {

@@ -80,6 +80,7 @@ func (r *Relay) removeRows(ctx context.Context, marks map[string]int64) (int64, 
 		r.unmarked.drop(marks)
 		r.mu.Unlock()
 	}
+	r.removed.Add(n)
 	return n, err
 }
 

@@ -219,6 +219,15 @@ func (m *Memory) Republish(ctx context.Context, key string, after int64, limit i
 	return int64(len(due)), nil
 }
 
+// Vacuum implements outbox.Store.
+func (m *Memory) Vacuum(ctx context.Context) error {
+	if err := m.enter(ctx, "Vacuum"); err != nil {
+		return err
+	}
+	m.mu.Unlock()
+	return nil
+}
+
 // Stats implements outbox.Store.
 func (m *Memory) Stats(ctx context.Context) (outbox.Stats, error) {
 	if err := m.enter(ctx, "Stats"); err != nil {

@@ -69,3 +69,8 @@ func (r Remote) Republish(ctx context.Context, key string, after int64, limit in
 		return r.Store.Republish(context.WithoutCancel(ctx), key, after, limit)
 	})
 }
+
+// Vacuum implements outbox.Store.
+func (r Remote) Vacuum(ctx context.Context) error {
+	return r.Link.Call(ctx, "outbox/Vacuum", func() error { return r.Store.Vacuum(context.WithoutCancel(ctx)) })
+}
