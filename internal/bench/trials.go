@@ -42,9 +42,11 @@ func trials() []trial {
 		}},
 		{scenario: Fanout, change: func(s *Sizes) { s.Rooms, s.Subscribers, s.Senders, s.Window = 100, 9, 1, 16 }, aims: []aim{
 			{text: "100 rooms of 10, deliveries/s", figure: figureDelivered, subject: Baseline, atLeast: 1},
+			{text: "100 rooms of 10, deliveries for a CPU-second", figure: figurePerCPU, subject: Baseline, atLeast: 1},
 		}},
 		{scenario: Fanout, change: func(s *Sizes) { s.Rooms, s.Subscribers, s.Senders, s.Window = 1000, 1, 1, 4 }, aims: []aim{
 			{text: "1,000 rooms of 2, deliveries/s", figure: figureDelivered, subject: Baseline, atLeast: 1},
+			{text: "1,000 rooms of 2, deliveries for a CPU-second", figure: figurePerCPU, subject: Baseline, atLeast: 1},
 		}},
 		{scenario: Ingest, aims: []aim{
 			{text: "64 senders, a room each, accepted/s", figure: figureMessages, atLeast: 20_000},
