@@ -40,61 +40,37 @@ type acceptor struct {
 	metrics   *metrics
 	committed committed
 	waiting   *waiting
-	stopped   chan struct{} // closed when run has ended; nothing is taken any more
 }
 
 func newAcceptor(s store.Store, log *slog.Logger, m *metrics, committed committed) *acceptor {
-	return &acceptor{
-		store: s, log: log, metrics: m, committed: committed,
-		waiting: newWaiting(), stopped: make(chan struct{}),
-	}
+	return &acceptor{store: s, log: log, metrics: m, committed: committed, waiting: newWaiting()}
 }
 
 var errStopping = errors.New("the server is stopping")
 
-// submit queues a send. It blocks while the queue is full; an error means that done will not be called.
-func (a *acceptor) submit(ctx context.Context, p pending) error {
-	select {
-	case <-a.stopped:
-		return errStopping
-	default:
-	}
-	if a.waiting.put(ctx, a.stopped, p) {
-		return nil
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	return errStopping
-}
+// submit queues a send. It blocks while there is no space for it; an error means that done will not be called.
+func (a *acceptor) submit(ctx context.Context, p pending) error { return a.waiting.put(ctx, p) }
 
-// run commits until ctx ends and the queue is empty. What is in flight then is finished, not cut off.
+// run commits until ctx ends, and then what waits. What is in flight is finished, not cut off, and nothing more is taken.
 func (a *acceptor) run(ctx context.Context) {
-	defer a.drain()
-	defer close(a.stopped)
 	batch := make([]pending, 0, batchCount)
-	for {
-		batch = a.waiting.take(batch[:0])
-		if len(batch) == 0 {
-			select {
-			case <-a.waiting.arrived:
-			case <-ctx.Done():
-				if batch = a.waiting.take(batch); len(batch) == 0 {
-					return
-				}
-			}
+	for stopping := false; ; {
+		if !stopping && ctx.Err() != nil {
+			a.waiting.end()
+			stopping = true
 		}
-		if len(batch) > 0 {
+		if batch = a.waiting.take(batch[:0]); len(batch) > 0 {
 			a.commit(context.WithoutCancel(ctx), batch)
 			clear(batch)
+			continue
 		}
-	}
-}
-
-// drain answers what slipped into the queue while run ended.
-func (a *acceptor) drain() {
-	for batch := a.waiting.take(nil); len(batch) > 0; batch = a.waiting.take(nil) {
-		refuse(batch, errStopping)
+		if stopping {
+			return
+		}
+		select {
+		case <-a.waiting.arrived:
+		case <-ctx.Done():
+		}
 	}
 }
 

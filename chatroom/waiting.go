@@ -25,7 +25,8 @@ type waiting struct {
 	rooms map[string]*line
 	turns []*line // each that is in rooms, once
 	bytes int
-	freed chan struct{} // closed when there is space again; nil while nobody waits for that
+	freed chan struct{} // closed when there is space again, or never will be; nil while nobody waits for that
+	ended bool
 }
 
 // line is what waits of a room; never empty.
@@ -38,28 +39,27 @@ func newWaiting() *waiting {
 	return &waiting{arrived: make(chan struct{}, 1), rooms: make(map[string]*line)}
 }
 
-// put adds a send, and blocks while there is no space for it. false: ctx or stopped ended that, and nothing was added.
-func (w *waiting) put(ctx context.Context, stopped <-chan struct{}, p pending) bool {
+// put adds a send, and blocks while there is no space for it. On an error, that of ctx or errStopping, nothing was added.
+func (w *waiting) put(ctx context.Context, p pending) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.bytes >= waitingBytes {
+	for w.bytes >= waitingBytes && !w.ended {
 		if w.freed == nil {
 			w.freed = make(chan struct{})
 		}
 		freed := w.freed
 		w.mu.Unlock()
-		ended := false
 		select {
 		case <-freed:
 		case <-ctx.Done():
-			ended = true
-		case <-stopped:
-			ended = true
 		}
 		w.mu.Lock()
-		if ended {
-			return false
+		if err := ctx.Err(); err != nil {
+			return err
 		}
+	}
+	if w.ended {
+		return errStopping
 	}
 	l := w.rooms[p.send.Room]
 	if l == nil {
@@ -70,7 +70,23 @@ func (w *waiting) put(ctx context.Context, stopped <-chan struct{}, p pending) b
 	l.sends = append(l.sends, p)
 	w.bytes += weight(p)
 	w.tellLocked()
-	return true
+	return nil
+}
+
+// end makes that nothing is added any more. What waits can still be taken.
+func (w *waiting) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	w.freeLocked()
+}
+
+// freeLocked wakes who waits for space. The mu is held.
+func (w *waiting) freeLocked() {
+	if w.freed != nil {
+		close(w.freed)
+		w.freed = nil
+	}
 }
 
 func weight(p pending) int { return len(p.send.Text) + waitingOverhead }
@@ -111,9 +127,8 @@ func (w *waiting) take(batch []pending) []pending {
 	} else {
 		w.turns = nil
 	}
-	if w.freed != nil && w.bytes < waitingBytes {
-		close(w.freed)
-		w.freed = nil
+	if w.bytes < waitingBytes {
+		w.freeLocked()
 	}
 	return batch
 }

@@ -2,6 +2,7 @@ package chatroom
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -27,8 +28,8 @@ func taken(batch []pending) (out []string) {
 
 func put(t *testing.T, w *waiting, p pending) {
 	t.Helper()
-	if !w.put(t.Context(), nil, p) {
-		t.Fatal("not added")
+	if err := w.put(t.Context(), p); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -114,8 +115,8 @@ func TestWaitingLosesNothing(t *testing.T) {
 				for range rapid.SampledFrom([]int{1, 10, 200}).Draw(t, "count") {
 					p := sendTo(string(rune('a'+room)), came[room])
 					p.send.Text = strings.Repeat("x", size)
-					if !w.put(context.Background(), nil, p) {
-						t.Fatal("not added")
+					if err := w.put(context.Background(), p); err != nil {
+						t.Fatal(err)
 					}
 					came[room]++
 				}
@@ -134,7 +135,7 @@ func TestWaitingLosesNothing(t *testing.T) {
 	})
 }
 
-// Who finds it full waits for space, and no longer than he wants to.
+// Who finds it full waits for space, no longer than he wants to, and not where there will be none.
 func TestWaitingIsBounded(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -142,37 +143,39 @@ func TestWaitingIsBounded(t *testing.T) {
 		large := sendTo("a", 0)
 		large.send.Text = strings.Repeat("x", waitingBytes)
 		put(t, w, large)
-
-		ctx, cancel := context.WithCancel(t.Context())
-		stopped := make(chan struct{})
-		results := make(map[string]bool)
-		added := make(chan string, 3)
-		try := func(ctx context.Context, who string, stopped chan struct{}) {
-			go func() {
-				results[who] = w.put(ctx, stopped, sendTo("b", 1))
-				added <- who
-			}()
+		added := make(chan error, 1)
+		try := func(ctx context.Context) {
+			t.Helper()
+			go func() { added <- w.put(ctx, sendTo("b", 1)) }()
 			synctest.Wait()
+			if len(added) > 0 {
+				t.Error("does not wait")
+			}
 		}
-		try(ctx, "gives up", nil)
-		try(t.Context(), "is stopped", stopped)
-		try(t.Context(), "waits", nil)
-		if len(added) > 0 {
-			t.Fatal("added to what is full")
-		}
+		ctx, cancel := context.WithCancel(t.Context())
+		try(ctx)
 		cancel()
-		<-added
-		close(stopped)
-		<-added
+		if err := <-added; !errors.Is(err, context.Canceled) {
+			t.Errorf("who gives up has %v", err)
+		}
+		try(t.Context())
 		if diff := cmp.Diff([]string{"a:0"}, taken(w.take(nil))); diff != "" {
 			t.Errorf("taken (-want +got):\n%s", diff)
 		}
-		<-added
-		if diff := cmp.Diff(map[string]bool{"gives up": false, "is stopped": false, "waits": true}, results); diff != "" {
-			t.Errorf("added (-want +got):\n%s", diff)
+		if err := <-added; err != nil {
+			t.Errorf("who waited for space has %v", err)
 		}
-		if diff := cmp.Diff([]string{"b:1"}, taken(w.take(nil))); diff != "" {
-			t.Errorf("taken then (-want +got):\n%s", diff)
+		put(t, w, large)
+		try(t.Context())
+		w.end()
+		if err := <-added; !errors.Is(err, errStopping) {
+			t.Errorf("who waited for the end has %v", err)
+		}
+		if diff := cmp.Diff([]string{"b:1", "a:0"}, taken(w.take(nil))); diff != "" {
+			t.Errorf("taken at the end (-want +got):\n%s", diff)
+		}
+		if err := w.put(t.Context(), sendTo("b", 2)); !errors.Is(err, errStopping) {
+			t.Errorf("who comes after the end has %v", err)
 		}
 	})
 }
