@@ -3,29 +3,30 @@ package chatroom
 import (
 	"context"
 	"sync"
+
+	"golang.org/x/sync/semaphore"
 )
 
 const (
 	// turnCount is how many sends of a room go into a transaction before those of the next room.
 	turnCount = 64
-	// waitingBytes bounds the sends that wait, with waitingOverhead for each beside its text. Whoever finds it full waits,
-	// and reads nothing more from its connection meanwhile.
-	waitingBytes    = 64 << 20
+	// waitingBytes bounds the sends that wait, with waitingOverhead for each beside its text: a second or two of work, all of
+	// which a stop still waits for. Whoever finds it full waits, and reads nothing more from its connection meanwhile.
+	waitingBytes    = 10 << 20
 	waitingOverhead = 512
 )
 
-// waiting are the sends that wait for a transaction. They leave by rooms, which take turns, and from each room in the order
-// of their coming. A transaction locks a room and moves its head once, however many sends of it it holds, and senders and
-// readers get in one write what went together; who has several messages in flight then sends several at once again. Many
-// may put; one takes.
+// waiting are the sends that wait for a transaction. They leave by rooms, and from each room in the order of their coming. A
+// transaction locks a room and moves its head once, however many sends of it it holds, and senders and readers get in one
+// write what went together; who has several messages in flight then sends several at once again. The rooms take turns: at
+// most one turn of each other one is before a send to a room where none waits. Many may put; one takes.
 type waiting struct {
-	arrived chan struct{} // of size 1; filled where something waits
+	space   *semaphore.Weighted // of waitingBytes; who waits for it is served in order
+	arrived chan struct{}       // of size 1; filled by each put
 
 	mu    sync.Mutex // guards the fields below
 	rooms map[string]*line
 	turns []*line // each that is in rooms, once
-	bytes int
-	freed chan struct{} // closed when there is space again, or never will be; nil while nobody waits for that
 	ended bool
 }
 
@@ -36,29 +37,18 @@ type line struct {
 }
 
 func newWaiting() *waiting {
-	return &waiting{arrived: make(chan struct{}, 1), rooms: make(map[string]*line)}
+	return &waiting{space: semaphore.NewWeighted(waitingBytes), arrived: make(chan struct{}, 1), rooms: make(map[string]*line)}
 }
 
 // put adds a send, and blocks while there is no space for it. On an error, that of ctx or errStopping, nothing was added.
 func (w *waiting) put(ctx context.Context, p pending) error {
+	if err := w.space.Acquire(ctx, weight(p)); err != nil {
+		return err
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.bytes >= waitingBytes && !w.ended {
-		if w.freed == nil {
-			w.freed = make(chan struct{})
-		}
-		freed := w.freed
-		w.mu.Unlock()
-		select {
-		case <-freed:
-		case <-ctx.Done():
-		}
-		w.mu.Lock()
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-	}
 	if w.ended {
+		w.space.Release(weight(p)) // for the next one who waits, to hear the same
 		return errStopping
 	}
 	l := w.rooms[p.send.Room]
@@ -68,42 +58,27 @@ func (w *waiting) put(ctx context.Context, p pending) error {
 		w.turns = append(w.turns, l)
 	}
 	l.sends = append(l.sends, p)
-	w.bytes += weight(p)
-	w.tellLocked()
+	select {
+	case w.arrived <- struct{}{}:
+	default:
+	}
 	return nil
 }
+
+func weight(p pending) int64 { return int64(len(p.send.Text) + waitingOverhead) }
 
 // end makes that nothing is added any more. What waits can still be taken.
 func (w *waiting) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.ended = true
-	w.freeLocked()
-}
-
-// freeLocked wakes who waits for space. The mu is held.
-func (w *waiting) freeLocked() {
-	if w.freed != nil {
-		close(w.freed)
-		w.freed = nil
-	}
-}
-
-func weight(p pending) int { return len(p.send.Text) + waitingOverhead }
-
-// tellLocked fills arrived. The mu is held.
-func (w *waiting) tellLocked() {
-	select {
-	case w.arrived <- struct{}{}:
-	default:
-	}
 }
 
 // take moves what waits to the end of batch, until that is as large as a transaction may be.
 func (w *waiting) take(batch []pending) []pending {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	text := 0
+	text, freed := 0, int64(0)
 	for len(w.turns) > 0 && len(batch) < batchCount && text < batchBytes {
 		l := w.turns[0]
 		w.turns[0] = nil
@@ -111,7 +86,7 @@ func (w *waiting) take(batch []pending) []pending {
 		n := 0
 		for n < min(len(l.sends), turnCount, batchCount-len(batch)) && text < batchBytes {
 			text += len(l.sends[n].send.Text)
-			w.bytes -= weight(l.sends[n])
+			freed += weight(l.sends[n])
 			n++
 		}
 		batch = append(batch, l.sends[:n]...)
@@ -122,13 +97,9 @@ func (w *waiting) take(batch []pending) []pending {
 			delete(w.rooms, l.room)
 		}
 	}
-	if len(w.turns) > 0 {
-		w.tellLocked()
-	} else {
+	if len(w.turns) == 0 {
 		w.turns = nil
 	}
-	if w.bytes < waitingBytes {
-		w.freeLocked()
-	}
+	w.space.Release(freed)
 	return batch
 }

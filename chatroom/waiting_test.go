@@ -43,40 +43,37 @@ func TestWaitingLeavesByRooms(t *testing.T) {
 	if diff := cmp.Diff(want, taken(w.take(nil))); diff != "" {
 		t.Errorf("taken (-want +got):\n%s", diff)
 	}
-	if got := w.take(nil); len(got) != 0 || w.bytes != 0 || len(w.rooms) != 0 {
-		t.Errorf("then %d sends, %d bytes and %d rooms are left, want none", len(got), w.bytes, len(w.rooms))
+	if got := w.take(nil); len(got) != 0 || len(w.rooms) != 0 || !w.space.TryAcquire(waitingBytes) {
+		t.Errorf("then %d sends and %d rooms are left, or some space is not free, want nothing", len(got), len(w.rooms))
 	}
 }
 
-// A room with a backlog of many transactions holds up no other: what comes to another room goes with the next one.
+// A room where nothing waits comes after one turn of each other room, however much waits there.
 func TestWaitingRoomsTakeTurns(t *testing.T) {
 	t.Parallel()
+	const busy, each = 40, 5 * turnCount
 	w := newWaiting()
-	for i := range 5 * batchCount {
-		put(t, w, sendTo("busy", i))
-	}
-	next := 0
-	for turn := range 4 {
-		put(t, w, sendTo("quiet", turn))
-		batch := w.take(nil)
-		if len(batch) != batchCount {
-			t.Fatalf("took %d, want %d", len(batch), batchCount)
+	for i := range each {
+		for room := range busy {
+			put(t, w, sendTo(fmt.Sprint("busy", room), i))
 		}
-		found := false
+	}
+	put(t, w, sendTo("quiet", 0))
+	next := make(map[string]int)
+	before, found := 0, false
+	for batch := w.take(nil); len(batch) > 0; batch = w.take(nil) {
 		for _, p := range batch {
-			switch p.send.Room {
-			case "quiet":
-				found = true
-			default:
-				if p.send.ID != fmt.Sprint(next) {
-					t.Fatalf("%s of the busy room, want %d", p.send.ID, next)
-				}
-				next++
+			if p.send.ID != fmt.Sprint(next[p.send.Room]) {
+				t.Fatalf("%s of %s, want %d", p.send.ID, p.send.Room, next[p.send.Room])
+			}
+			next[p.send.Room]++
+			if found = found || p.send.Room == "quiet"; !found {
+				before++
 			}
 		}
-		if !found {
-			t.Errorf("transaction %d has nothing of the quiet room", turn)
-		}
+	}
+	if before != busy*turnCount {
+		t.Errorf("%d sends went before that of the quiet room, want a turn of each other, %d", before, busy*turnCount)
 	}
 }
 
@@ -100,13 +97,6 @@ func TestWaitingLosesNothing(t *testing.T) {
 			if len(batch) > batchCount || text >= batchBytes+16<<10 {
 				t.Fatalf("a batch of %d sends and %d bytes", len(batch), text)
 			}
-			select {
-			case <-w.arrived:
-			default:
-				if came != left {
-					t.Fatalf("something waits, and nobody is told: came %v, left %v", came, left)
-				}
-			}
 		}
 		t.Repeat(map[string]func(*rapid.T){
 			"put": func(t *rapid.T) {
@@ -120,17 +110,18 @@ func TestWaitingLosesNothing(t *testing.T) {
 					}
 					came[room]++
 				}
-				if w.bytes > waitingBytes/2 {
+				for !w.space.TryAcquire(waitingBytes / 2) {
 					take()
 				}
+				w.space.Release(waitingBytes / 2)
 			},
 			"take": func(*rapid.T) { take() },
 		})
 		for came != left {
 			take()
 		}
-		if w.bytes != 0 {
-			t.Fatalf("%d bytes are left", w.bytes)
+		if !w.space.TryAcquire(waitingBytes) {
+			t.Fatal("some space is not free")
 		}
 	})
 }
@@ -141,7 +132,7 @@ func TestWaitingIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWaiting()
 		large := sendTo("a", 0)
-		large.send.Text = strings.Repeat("x", waitingBytes)
+		large.send.Text = strings.Repeat("x", waitingBytes-waitingOverhead)
 		put(t, w, large)
 		added := make(chan error, 1)
 		try := func(ctx context.Context) {
@@ -165,14 +156,17 @@ func TestWaitingIsBounded(t *testing.T) {
 		if err := <-added; err != nil {
 			t.Errorf("who waited for space has %v", err)
 		}
+		if diff := cmp.Diff([]string{"b:1"}, taken(w.take(nil))); diff != "" {
+			t.Errorf("taken then (-want +got):\n%s", diff)
+		}
 		put(t, w, large)
 		try(t.Context())
 		w.end()
-		if err := <-added; !errors.Is(err, errStopping) {
-			t.Errorf("who waited for the end has %v", err)
-		}
-		if diff := cmp.Diff([]string{"b:1", "a:0"}, taken(w.take(nil))); diff != "" {
+		if diff := cmp.Diff([]string{"a:0"}, taken(w.take(nil))); diff != "" {
 			t.Errorf("taken at the end (-want +got):\n%s", diff)
+		}
+		if err := <-added; !errors.Is(err, errStopping) {
+			t.Errorf("who waited until the end has %v", err)
 		}
 		if err := w.put(t.Context(), sendTo("b", 2)); !errors.Is(err, errStopping) {
 			t.Errorf("who comes after the end has %v", err)
