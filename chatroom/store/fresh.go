@@ -15,8 +15,8 @@ import (
 
 // freshSQL accepts sends that are taken for new, in a transaction that is this statement alone. The update locks the rooms
 // and counts from the head as it is then, which may be newer than the statement's snapshot. It takes them in the order of
-// their names, which the caller gives and the table's index has: whichever of the two a plan walks, with no other index and
-// sequential scans off. A key that exists already, or that another replica commits meanwhile, is refused as not unique, and
+// their names, which the caller gives and the table's index has: "= ANY(ARRAY[…])" can be joined by a nested loop only, over
+// the one or the other. A key that exists already, or that another replica commits meanwhile, is refused as not unique, and
 // nothing is accepted. The answer is each room's head before; NULL where the room is missing, and then its sends get no row.
 //
 // A send names its room as the n-th, and its place among those of the room. Its head is looked up in an array, and the rows
@@ -26,7 +26,7 @@ import (
 var freshSQL = `
 WITH moved AS (
     UPDATE chatroom.rooms AS r SET head = r.head + c.sends
-    FROM unnest($6::text[], $7::bigint[]) WITH ORDINALITY AS c(room, sends, n) WHERE r.room = c.room
+    FROM unnest($6::text[], $7::bigint[]) WITH ORDINALITY AS c(room, sends, n) WHERE r.room = ANY(ARRAY[c.room])
     RETURNING c.n, r.head - c.sends AS before
 ), heads AS MATERIALIZED (
     SELECT array_agg(m.before ORDER BY c.n) AS before
