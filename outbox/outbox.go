@@ -51,8 +51,8 @@ type Store interface {
 	Unstored(ctx context.Context, shards []int, afterKey string, olderThan time.Duration, limit int) ([]Lowest, error)
 	// Republish makes the lowest published rows of key with seq > after wait again, up to limit, and returns how many.
 	Republish(ctx context.Context, key string, after int64, limit int) (int64, error)
-	// Vacuum lets new rows have the space of removed ones, where the database does not do that by itself at once. It holds
-	// up nobody, and does nothing where somebody else is about it, or where its user may not.
+	// Vacuum lets new rows have the space of removed ones, where the database does not do that by itself at once. It holds up
+	// no reader and no writer, and does nothing where somebody else is about it. ErrMayNotVacuum: it never will.
 	Vacuum(ctx context.Context) error
 	// Stats counts.
 	Stats(ctx context.Context) (Stats, error)

@@ -2,8 +2,13 @@ package outbox
 
 import (
 	"context"
+	"errors"
+	"slices"
 	"time"
 )
+
+// ErrMayNotVacuum is Store.Vacuum's answer to a database role that may not.
+var ErrMayNotVacuum = errors.New("the database role neither owns the outbox nor may maintain it")
 
 const (
 	// vacuumRows is how many rows are removed before the table is vacuumed: some 10 MB, which caches hold.
@@ -13,9 +18,11 @@ const (
 	// would not keep up: a vacuum takes some 8 µs for each row that was removed meanwhile.
 	vacuumShare = 4
 	vacuumLook  = time.Second
-	// vacuumTimeout bounds one vacuum; vacuumRetry is the wait after one that failed.
+	// vacuumTimeout bounds one vacuum, vacuumRetry the wait after one that failed from below.
 	vacuumTimeout = time.Minute
 	vacuumRetry   = time.Minute
+	// vacuumShard is the shard whose owner vacuums, so that there is one of them.
+	vacuumShard = 0
 )
 
 // keepVacuuming lets new rows have the space of those that were removed, while the table is small. The server's own vacuum
@@ -26,21 +33,24 @@ func (r *Relay) keepVacuuming(ctx context.Context) {
 	for wait := vacuumLook; sleep(ctx, wait); {
 		wait = vacuumLook
 		n := r.removed.Load()
-		if n < vacuumRows {
+		if n < vacuumRows || !slices.Contains(r.shards(), vacuumShard) {
 			continue
 		}
 		began := time.Now()
 		err := r.vacuum(ctx)
+		took := time.Since(began)
+		wait = max(vacuumLook, vacuumShare*took)
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, ErrMayNotVacuum):
+			r.o.Logger.Warn("the outbox is not vacuumed each few seconds, but each minute by the server", "error", err)
+			return
 		case err != nil:
-			wait = vacuumRetry
-			r.o.Logger.Warn("outbox not vacuumed, the server does that each minute", "error", err)
+			wait = max(vacuumRetry, wait)
+			r.o.Logger.Warn("outbox not vacuumed, retrying", "error", err, "pause", wait)
 		default:
 			r.removed.Add(-n)
-			took := time.Since(began)
-			wait = max(vacuumLook, vacuumShare*took)
 			r.o.Logger.Debug("outbox vacuumed", "removed", n, "took", took)
 		}
 	}

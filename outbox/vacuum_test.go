@@ -2,12 +2,16 @@ package outbox_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
 	"github.com/rafaeldepontes/go-chat/outbox"
@@ -21,7 +25,7 @@ type vacuumed struct {
 	took  time.Duration
 
 	removes atomic.Int64
-	fails   atomic.Bool
+	fails   atomic.Pointer[error]
 	at      chan time.Duration // since began
 }
 
@@ -32,8 +36,8 @@ func (v *vacuumed) Remove(context.Context, map[string]int64) (int64, error) {
 func (v *vacuumed) Vacuum(ctx context.Context) error {
 	v.at <- time.Since(v.began)
 	time.Sleep(v.took)
-	if v.fails.Load() {
-		return errors.New("the database is away")
+	if err := v.fails.Load(); err != nil {
+		return *err
 	}
 	return v.Memory.Vacuum(ctx)
 }
@@ -58,17 +62,22 @@ func TestVacuumFollowsWhatWasRemoved(t *testing.T) {
 		remove(10, 1)                   // enough, which is seen at 11
 		remove(12, 2*outbox.VacuumRows) // during that vacuum, which ends at 14; seen 12 s later
 		remove(50, outbox.VacuumRows-1)
-		v.fails.Store(true)
+		away := errors.New("the database is away")
+		v.fails.Store(&away)
 		remove(60, 1) // seen at 61; fails at 64, and is tried again a minute later
 		remove(70, outbox.VacuumRows)
-		v.fails.Store(false)
-		remove(200, 1)
+		v.fails.Store(nil)
+		remove(199, 0)
+		v.fails.Store(&outbox.ErrMayNotVacuum)
+		remove(200, outbox.VacuumRows) // seen at 201, and never more
+		remove(300, outbox.VacuumRows)
+		remove(400, 1)
 		close(v.at)
 		var at []time.Duration
 		for d := range v.at {
 			at = append(at, d/time.Second)
 		}
-		if diff := cmp.Diff([]time.Duration{11, 26, 61, 124}, at); diff != "" {
+		if diff := cmp.Diff([]time.Duration{11, 26, 61, 124, 201}, at); diff != "" {
 			t.Errorf("vacuumed in seconds (-want +got):\n%s", diff)
 		}
 	})
@@ -127,4 +136,38 @@ func TestPostgresVacuumIsLeftToAnother(t *testing.T) {
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A role that may not vacuum is told so, and leaves no warning in the server's log each time.
+func TestPostgresVacuumByAnotherRole(t *testing.T) {
+	t.Parallel()
+	pool, url := dbtest.Postgres(t)
+	role := "gochat_test_" + strings.ToLower(rand.Text()[:10])
+	mustExec(t, pool, `CREATE ROLE `+role)
+	t.Cleanup(func() { // the database is dropped after that, with what was granted
+		_, err := pool.Exec(context.Background(), `DROP OWNED BY `+role+`; DROP ROLE `+role, pgx.QueryExecModeSimpleProtocol)
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	mustExec(t, pool, `GRANT USAGE ON SCHEMA chatroom TO `+role)
+	mustExec(t, pool, `GRANT SELECT, INSERT, UPDATE, DELETE ON chatroom.outbox TO `+role)
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg.ConnConfig.RuntimeParams["role"] = role
+	other, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	if err := (outbox.Postgres{Pool: other}).Vacuum(t.Context()); !errors.Is(err, outbox.ErrMayNotVacuum) {
+		t.Errorf("another role has %v, want %v", err, outbox.ErrMayNotVacuum)
+	}
+	mustExec(t, pool, `ALTER TABLE chatroom.outbox OWNER TO `+role)
+	if err := (outbox.Postgres{Pool: other}).Vacuum(t.Context()); err != nil {
+		t.Errorf("the owner has %v", err)
+	}
+	mustExec(t, pool, `ALTER TABLE chatroom.outbox OWNER TO current_user`)
 }
