@@ -161,12 +161,12 @@ func (m *member) run() {
 			}
 			return
 		}
-		if m.next > 0 {
+		if m.next > 0 && m.tally.sending.Load() {
 			if err := m.send(m.tally.now(), m.next); err != nil {
 				m.tally.end(fmt.Errorf("send as %s: %w", m.name, err))
 			}
-			m.next = 0
 		}
+		m.next = 0
 	}
 }
 

@@ -85,7 +85,8 @@ const (
 	arrayHeader, elementHeader = 20, 4 // bytes
 	// The arrays of a batch share a buffer, which append alone would grow by a quarter at a time, and pgx does not keep. Where
 	// the largest array comes first, there is space behind it for the others: so many bytes for each row.
-	beside = 384
+	largeArray = 4 << 10
+	beside     = 384
 )
 
 // Encode implements [pgtype.EncodePlan].
@@ -96,7 +97,10 @@ func (e elements[T]) Encode(value any, b []byte) ([]byte, error) {
 		n += e.size(v)
 	}
 	if n > cap(b)-len(b) {
-		b = slices.Grow(b, n+min(n*3/2, beside*len(vs)))
+		if n > largeArray {
+			n += min(n*3/2, beside*len(vs))
+		}
+		b = slices.Grow(b, n)
 	}
 	be := binary.BigEndian
 	nulls := len(b) + 4
