@@ -14,8 +14,8 @@ const (
 	// vacuumRows is how many rows are removed before the table is vacuumed: some 10 MB, which caches hold.
 	vacuumRows = 20_000
 	// vacuumShare is how long to wait after a vacuum, in times of what it took. Where it can give nothing back, since an old
-	// snapshot still sees all rows, it takes longer and longer, and this bounds it to a fifth of a processor. A larger share
-	// would not keep up: a vacuum takes some 8 µs for each row that was removed meanwhile.
+	// snapshot still sees all rows, it takes longer and longer, and this bounds it to a fifth of a processor. With much longer
+	// waits it would not keep up: a vacuum takes some 8 µs for each row that was removed meanwhile.
 	vacuumShare = 4
 	vacuumLook  = time.Second
 	// vacuumTimeout bounds one vacuum, vacuumRetry the wait after one that failed from below.
