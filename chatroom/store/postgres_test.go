@@ -284,37 +284,6 @@ func TestEventOfAReceiptIsTheOutboxRow(t *testing.T) {
 	}
 }
 
-// A relay that fetches goes by id, so in each room the ids of the outbox count up with the seqs, however the sends of a batch are
-// mixed and wherever their keys stand in their order.
-func TestPostgresNumbersTheOutboxInOrder(t *testing.T) {
-	t.Parallel()
-	pool, _ := dbtest.Postgres(t)
-	p := store.NewPostgres(pool)
-	var sends []store.Send
-	for i := range 300 {
-		sends = append(sends, store.Send{
-			Sender: fmt.Sprint("user", i*7%10), ID: fmt.Sprint((300-i)*37%300, "-", i), Room: fmt.Sprint("room", i*11%13), Text: "text", SentAt: time.Now(),
-		})
-	}
-	for range 3 {
-		for i := range sends {
-			sends[i].ID += "x"
-		}
-		if _, err := p.Accept(t.Context(), sends); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var rows, inOrder int
-	const query = `SELECT count(*), count(*) FILTER (WHERE by_id = seq)
-		FROM (SELECT seq, row_number() OVER (PARTITION BY key ORDER BY id) AS by_id FROM chatroom.outbox) AS o`
-	if err := pool.QueryRow(t.Context(), query).Scan(&rows, &inOrder); err != nil {
-		t.Fatal(err)
-	}
-	if rows != 3*len(sends) || inOrder != rows {
-		t.Errorf("of %d rows %d stand in order, want %d", rows, inOrder, 3*len(sends))
-	}
-}
-
 // A chat room that begins small does not read its tables through when they have grown: the statements are planned while the
 // tables have one page, of which the server knows.
 func TestPostgresLooksUpByIndex(t *testing.T) {
