@@ -135,7 +135,7 @@ func testRelayWipe(t *testing.T, b Backend) {
 
 // A relay takes a window and is paused beyond its lease. Another takes over; then the first goes on with its old window.
 func testRelayPaused(t *testing.T, b Backend) {
-	const ttl = 300 * time.Millisecond
+	const ttl = time.Second // a third of it is what one lease may take, on a slow disk too
 	to := newBroker()
 	b.mustAppend(t, rows("a", 1, 10)...)
 	paused := newRelay(t, b, "paused", func(o *outbox.Options) { o.LeaseTTL, o.Window = ttl, 5 })
@@ -168,7 +168,8 @@ func testRelayPaused(t *testing.T, b Backend) {
 
 func testRelayForeignMarks(t *testing.T, b Backend) {
 	b.mustLease(t, "other", long)
-	r := newRelay(t, b, "late", func(o *outbox.Options) { o.LeaseTTL = 60 * time.Millisecond })
+	// A third of it is what one lease may take, on a slow disk too.
+	r := newRelay(t, b, "late", func(o *outbox.Options) { o.LeaseTTL = 2 * time.Second })
 	start(t, r)
 	mine, foreign := "", ""
 	b.mustAppend(t, append(rows("a", 1, 3), append(rows("b", 1, 3), rows("c", 1, 3)...)...)...)

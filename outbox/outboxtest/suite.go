@@ -18,7 +18,7 @@ import (
 const Shards = 16
 
 // patience bounds the wait for a condition that involves a real server.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // Backend is an empty outbox, and the way of the accepting transaction into it.
 type Backend struct {
