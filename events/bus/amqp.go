@@ -67,6 +67,9 @@ type amqpTransport struct {
 	fanout    *fanoutPublisher
 	writer    sync.WaitGroup // the fan-out's writer
 	closeOnce sync.Once
+
+	mu        sync.Mutex    // guards consumers
+	consumers []*subscriber // of the persister's queue
 }
 
 // DialAMQP starts a transport over RabbitMQ. It returns an error only for a URL that cannot be one (the text has no
@@ -97,9 +100,13 @@ func (t *amqpTransport) DeadLetters() message.Publisher {
 }
 
 func (t *amqpTransport) EventsSubscriber(inFlight int) message.Subscriber {
-	return newSubscriber(t.consume, t.cfg.Metrics, max(inFlight, 1), func(ch *amqp.Channel, _ string) (string, error) {
+	s := newSubscriber(t.consume, t.cfg.Metrics, max(inFlight, 1), func(ch *amqp.Channel, _ string) (string, error) {
 		return t.cfg.Topology.MessageSentQueue(), declareTopology(ch, t.cfg.Topology)
 	})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.consumers = append(t.consumers, s)
+	return s
 }
 
 // fanoutPrefetch hides the round trip.
@@ -118,7 +125,17 @@ func (t *amqpTransport) Ready() error {
 	if err := t.publish.ready(); err != nil {
 		return err
 	}
-	return t.consume.ready()
+	if err := t.consume.ready(); err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, s := range t.consumers {
+		if err := s.ready(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (t *amqpTransport) Run(ctx context.Context) error {

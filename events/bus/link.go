@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
@@ -260,12 +261,20 @@ func (l *link) connection(ctx context.Context) (*amqp.Connection, error) {
 }
 
 // bounded runs f, which talks to the broker over conn, and cuts the connection if f takes longer than rpcWithin: the library's
-// calls have no time-out of their own, and a peer that went silent would hold them until the heartbeat notices.
+// calls have no time-out of their own, and a peer that went silent would hold them until the heartbeat notices. The error is
+// then errSilent.
 func (l *link) bounded(conn *amqp.Connection, f func() error) error {
-	timer := time.AfterFunc(rpcWithin, func() { l.cut(conn) })
+	var late atomic.Bool
+	timer := time.AfterFunc(rpcWithin, func() { late.Store(true); l.cut(conn) })
 	defer timer.Stop()
-	return f()
+	err := f()
+	if err != nil && late.Load() {
+		return fmt.Errorf("%w within %s: %w", errSilent, rpcWithin, err)
+	}
+	return err
 }
+
+var errSilent = errors.New("the broker does not answer")
 
 // cut closes the socket under conn, if it is still the link's own; hold then connects again.
 func (l *link) cut(conn *amqp.Connection) {

@@ -40,13 +40,17 @@ type subscriber struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 
-	mu     sync.Mutex // guards closed against wg.Add
+	wg sync.WaitGroup // one for each subscription
+
+	mu     sync.Mutex // guards the fields below, and closed against wg.Add
 	closed bool
-	wg     sync.WaitGroup // one for each subscription
+	away   map[chan<- *message.Message]error // subscriptions that do not consume now, by their output, and why
 }
 
 func newSubscriber(l *link, m Metrics, prefetch int, declare func(*amqp.Channel, string) (string, error)) *subscriber {
-	s := &subscriber{link: l, log: l.log, metrics: m, declare: declare, prefetch: prefetch}
+	s := &subscriber{
+		link: l, log: l.log, metrics: m, declare: declare, prefetch: prefetch, away: make(map[chan<- *message.Message]error),
+	}
 	s.ctx, s.cancel = context.WithCancel(l.ctx)
 	return s
 }
@@ -59,11 +63,35 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 		return nil, ErrClosed
 	}
 	out := make(chan *message.Message)
+	s.away[out] = errors.New("not yet tried")
 	s.wg.Go(func() {
 		defer close(out)
+		defer s.consumes(out) // it is not missed
 		s.run(ctx, topic, out)
 	})
 	return out, nil
+}
+
+// ready is nil while every subscription consumes.
+func (s *subscriber) ready() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, err := range s.away {
+		return fmt.Errorf("%w: %w", ErrNotConsuming, err)
+	}
+	return nil
+}
+
+func (s *subscriber) consumes(out chan<- *message.Message) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.away, out)
+}
+
+func (s *subscriber) interrupted(out chan<- *message.Message, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.away[out] = err
 }
 
 // SubscribeInitialize declares what Subscribe would, waiting for the broker until Close.
@@ -102,6 +130,7 @@ func (s *subscriber) run(ctx context.Context, topic string, out chan<- *message.
 		if live.Err() != nil {
 			return
 		}
+		s.interrupted(out, err)
 		s.log.Warn("consuming interrupted, starting again", "topic", topic, "error", err)
 		if got {
 			retry.reset()
@@ -123,6 +152,7 @@ func (s *subscriber) consume(live context.Context, topic string, out chan<- *mes
 	var ch *amqp.Channel
 	var deliveries <-chan amqp.Delivery
 	const tag = "gochat" // unique on its channel is enough
+	asked := ""          // the queue, when it came that far
 	err = s.link.bounded(conn, func() error {
 		if ch, err = conn.Channel(); err != nil {
 			return fmt.Errorf("open a channel: %w", err)
@@ -134,11 +164,15 @@ func (s *subscriber) consume(live context.Context, topic string, out chan<- *mes
 		if err := ch.Qos(s.prefetch, 0, false); err != nil {
 			return fmt.Errorf("set the prefetch: %w", err)
 		}
+		asked = queue
 		if deliveries, err = ch.Consume(queue, tag, false, false, false, false, nil); err != nil {
 			return fmt.Errorf("consume %s: %w", queue, err)
 		}
 		return nil
 	})
+	if errors.Is(err, errSilent) && asked != "" {
+		err = fmt.Errorf("%w; a quorum queue that answers to nothing has no leader", err)
+	}
 	if ch != nil {
 		// What was delivered and not acknowledged goes back to the queue with the channel.
 		defer func() { _ = s.link.bounded(conn, ch.Close) }()
@@ -147,6 +181,7 @@ func (s *subscriber) consume(live context.Context, topic string, out chan<- *mes
 		return false, err
 	}
 
+	s.consumes(out)
 	in := &inbox{arrived: make(chan arrival, s.prefetch)}
 	s.wg.Go(func() { in.fill(deliveries) })
 	for in.wait(live) {

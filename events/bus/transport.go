@@ -25,7 +25,8 @@ type Transport interface {
 	FanoutSubscriber(instance string) message.Subscriber
 	// DeadLetters is the durable publisher to the poison queue.
 	DeadLetters() message.Publisher
-	// Ready is nil when events can be published and consumed now; otherwise it says why not.
+	// Ready is nil when events can be published and consumed now, and every subscription to the persister's queue
+	// consumes; otherwise it says why not.
 	Ready() error
 	// Run blocks until ctx ends, then closes the transport.
 	Run(ctx context.Context) error
@@ -37,6 +38,7 @@ type Transport interface {
 var (
 	ErrClosed       = errors.New("bus is closed")
 	ErrNotConnected = errors.New("broker is not connected")
+	ErrNotConsuming = errors.New("the queue is not consumed")
 	ErrBlocked      = errors.New("broker refuses publishing")       // a memory or disk alarm there
 	ErrUnconfirmed  = errors.New("publishing was not confirmed")    // the outcome is unknown: publish again
 	ErrUnroutable   = errors.New("no queue takes the message")      // the broker returned it

@@ -218,7 +218,7 @@ func refused(err error, what, again string) outcome {
 
 func (b *broker) consumers(context.Context) outcome {
 	if b.sent.Consumers == 0 {
-		return fail("start a persister: gochat persister", "no persister takes from the events queue, where %s", waitThere(b.sent.Messages))
+		return fail("start a persister: gochat persister; where one runs, its /readyz says why it takes nothing", "no persister takes from the events queue, where %s", waitThere(b.sent.Messages))
 	}
 	return ok("%s on the events queue, where %s", plural(int64(b.sent.Consumers), "consumer"), waitThere(b.sent.Messages))
 }

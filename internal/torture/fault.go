@@ -122,10 +122,13 @@ func (f *faults) what(s step) (do, undo action, err error) {
 			return func(ctx context.Context) error { return errors.Join(f.stack.deleteQueue(), f.poison.forget(ctx)) }, nil, nil
 		}
 		do, undo, err = serverFault(f.stack.broker, s)
-		if s.kind == "wipe server" {
-			wipe := do
+		meet := do
+		switch s.kind {
+		case "kill server":
+			do = func(ctx context.Context) error { return errors.Join(f.stack.settled(ctx), meet(ctx)) }
+		case "wipe server":
 			do = func(ctx context.Context) error {
-				return errors.Join(f.poison.look(ctx), wipe(ctx), f.poison.forget(ctx))
+				return errors.Join(f.poison.look(ctx), meet(ctx), f.poison.forget(ctx))
 			}
 		}
 		return do, undo, err

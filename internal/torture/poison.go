@@ -93,7 +93,11 @@ func (p *poison) publish(ctx context.Context, msg amqp.Publishing) error {
 	if err != nil {
 		return err
 	}
-	if ok, err := sent.WaitContext(ctx); err != nil || !ok {
+	ok, err := sent.WaitContext(ctx)
+	if err == nil && !ok {
+		err = errors.New("the broker refused it, or closed the channel")
+	}
+	if err != nil {
 		return fmt.Errorf("poison %s not confirmed: %w", msg.MessageId, err)
 	}
 	if len(returned) > 0 {
@@ -116,6 +120,9 @@ func (p *poison) forget(context.Context) error {
 // look notes the dead letters that are about to be lost: a good message among them must not go unseen.
 func (p *poison) look(ctx context.Context) error {
 	_, _, err := p.deadLetters(ctx)
+	if errors.Is(err, bus.ErrNoPoisonQueue) {
+		return nil // lost before, and no service has come back since
+	}
 	return err
 }
 

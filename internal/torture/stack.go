@@ -299,3 +299,37 @@ func (s *stack) deleteQueue() error {
 	_, err = ch.QueueDelete(events.Topology{}.MessageSentQueue(), false, false, false)
 	return err
 }
+
+// settled waits until the services have declared both durable queues and RabbitMQ has written down where their logs are.
+// It does so within a second (3.10: names.dets). A node that is killed before that forgets a new queue's log, makes an
+// empty one when it starts, and never elects a leader for it: the queue then answers to nobody until it is deleted.
+// No client can help that, so it would prove nothing about go-chat.
+func (s *stack) settled(ctx context.Context) error {
+	for {
+		err := s.queuesThere()
+		if err == nil {
+			break
+		}
+		if !pause(ctx, 100*time.Millisecond) {
+			return err
+		}
+	}
+	pause(ctx, settling)
+	return ctx.Err()
+}
+
+const settling = 4 * time.Second
+
+func (s *stack) queuesThere() error {
+	conn, ch, err := s.dialBroker()
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close() }()
+	for _, q := range []string{events.Topology{}.MessageSentQueue(), events.Topology{}.DeadLetterQueue()} {
+		if _, err := ch.QueueDeclarePassive(q, true, false, false, false, nil); err != nil {
+			return fmt.Errorf("look for queue %s: %w", q, err)
+		}
+	}
+	return nil
+}

@@ -75,7 +75,7 @@ func fast() bus.Options {
 }
 
 // within bounds every wait of the suite.
-const within = 20 * time.Second
+const within = time.Minute
 
 // MessageSent makes the encoded event of a room's seq.
 func MessageSent(tb testing.TB, room string, seq int64) []byte {

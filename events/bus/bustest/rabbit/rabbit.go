@@ -85,7 +85,7 @@ func Channel(tb testing.TB, url string) *amqp.Channel {
 // Eventually polls ok, which asks a real server, until it is true or 20 s have passed.
 func Eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
@@ -93,7 +93,7 @@ func Eventually(tb testing.TB, what string, ok func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			tb.Fatalf("not within 20 s: %s", what)
+			tb.Fatalf("not within a minute: %s", what)
 		}
 	}
 }
