@@ -172,7 +172,6 @@ func (s Postgres) Remove(ctx context.Context, stored map[string]int64) (int64, e
 	return n, nil
 }
 
-// mayVacuumPostgres asks first: to who may not, VACUUM answers with a warning in the server's log, and success.
 const mayVacuumPostgres = `
 SELECT CASE WHEN current_setting('server_version_num')::int >= 170000
     THEN has_table_privilege('chatroom.outbox', 'MAINTAIN')
@@ -182,10 +181,18 @@ SELECT CASE WHEN current_setting('server_version_num')::int >= 170000
 // Workers would share the dead rows' list in /dev/shm, which is small in containers.
 const vacuumPostgres = `VACUUM (SKIP_LOCKED, TRUNCATE false, PARALLEL 0) chatroom.outbox`
 
+// MayVacuum tells whether the database role may vacuum the outbox. To one that may not, VACUUM answers with a warning in the
+// server's log, and success.
+func (s Postgres) MayVacuum(ctx context.Context) (may bool, err error) {
+	if err = s.Pool.QueryRow(ctx, mayVacuumPostgres).Scan(&may); err != nil {
+		return false, fmt.Errorf("ask for the right to vacuum the outbox: %w", err)
+	}
+	return may, nil
+}
+
 // Vacuum implements [Store].
 func (s Postgres) Vacuum(ctx context.Context) error {
-	var may bool
-	err := s.Pool.QueryRow(ctx, mayVacuumPostgres).Scan(&may)
+	may, err := s.MayVacuum(ctx)
 	if err == nil && !may {
 		return ErrMayNotVacuum
 	}

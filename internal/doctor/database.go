@@ -45,6 +45,7 @@ func (e *Examination) addDatabase(c Config) *database {
 	e.add(sectionDatabase, "full_page_writes", d.setting("full_page_writes", "a power cut can leave half-written pages"), reachable)
 	e.add(sectionDatabase, "synchronous_commit", d.synchronousCommit, reachable)
 	d.chatroom = e.add(sectionDatabase, "schema chatroom", d.schema(migrations.Chatroom), reachable)
+	e.add(sectionDatabase, "vacuum", d.vacuum, d.chatroom)
 	d.stored = e.add(sectionDatabase, "schema persister", d.schema(migrations.Persister), reachable)
 	e.add(sectionDatabase, "clock", d.clock, reachable)
 	e.add(sectionDatabase, "size", d.size, reachable)
@@ -153,6 +154,20 @@ func schemaVersion(ctx context.Context, m *migrations.Migrator) outcome {
 	}
 	last := states[len(states)-1]
 	return ok("version %d (%s)", last.Version, last.Name)
+}
+
+// vacuum looks whether the chat room's relay may vacuum its outbox. Without it all works, and is slower under load.
+func (d *database) vacuum(ctx context.Context) outcome {
+	may, err := outbox.Postgres{Pool: d.pool}.MayVacuum(ctx)
+	switch {
+	case err != nil:
+		return failErr(err, "")
+	case !may:
+		role := pgx.Identifier{d.pool.Config().ConnConfig.User}.Sanitize()
+		return warn("ALTER TABLE chatroom.outbox OWNER TO "+role+"; from PostgreSQL 17 on GRANT MAINTAIN ON chatroom.outbox TO "+role+" will do; or a low autovacuum_naptime",
+			"role %s may not vacuum the outbox, which grows under load until the server's autovacuum looks", role)
+	}
+	return ok("the relay may vacuum the outbox")
 }
 
 func (d *database) clock(ctx context.Context) outcome {

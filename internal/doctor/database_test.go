@@ -185,6 +185,24 @@ func TestSynchronousCommitOfARole(t *testing.T) {
 	want(t, lookAtDatabase(t, u.String()), "database synchronous_commit", Fail, "off in the services' sessions", remedy)
 }
 
+// A role that reads and writes the outbox, as an operator may grant it, and does not own it.
+func TestVacuumOfARole(t *testing.T) {
+	t.Parallel()
+	_, admin := dbtest.Postgres(t)
+	want(t, lookAtDatabase(t, admin), "database vacuum", OK, "the relay may vacuum the outbox", "")
+	u, err := url.Parse(admin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	role := strings.ReplaceAll(u.Path[1:], "gochat_test_", "gochat_role_")
+	exec(t, admin, "CREATE ROLE "+role+" LOGIN PASSWORD 'geheim'",
+		"GRANT USAGE ON SCHEMA chatroom, persister TO "+role,
+		"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA chatroom, persister TO "+role)
+	t.Cleanup(func() { exec(t, admin, "DROP OWNED BY "+role, "DROP ROLE "+role) })
+	u.User = url.UserPassword(role, "geheim")
+	want(t, lookAtDatabase(t, u.String()), "database vacuum", Warn, "may not vacuum the outbox", `ALTER TABLE chatroom.outbox OWNER TO "`+role+`"`)
+}
+
 // pooler passes connections on without the parameter synchronous_commit of their start, as PgBouncer does with
 // ignore_startup_parameters. It ends with the test.
 func pooler(t *testing.T, target string) (addr string) {
