@@ -167,6 +167,12 @@ func (b *Bench) run(ctx context.Context, p Plan, r *Report) error {
 	if err != nil {
 		return fmt.Errorf("prepare %s: %w", p.Scenario, err)
 	}
+	if b.own != nil {
+		tell("clearing up after what ran before")
+		if err := b.own.clearUp(ctx); err != nil {
+			return fmt.Errorf("clear up before %s: %w", p.Scenario, err)
+		}
+	}
 	for round := 1; round <= p.Rounds; round++ {
 		order := slices.Clone(subjects)
 		if round%2 == 0 { // nobody always has the caches, or the rubbish, of the same one before it
