@@ -82,7 +82,7 @@ func Channel(tb testing.TB, url string) *amqp.Channel {
 	return ch
 }
 
-// Eventually polls ok, which asks a real server, until it is true or 20 s have passed.
+// Eventually polls ok, which asks a real server, until it is true or a minute has passed.
 func Eventually(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
 	deadline := time.NewTimer(time.Minute)
