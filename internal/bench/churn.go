@@ -85,6 +85,9 @@ func (c *churn) measure(ctx context.Context, length time.Duration) (report.Measu
 		"refused": all.refused, "missing": all.gaps, "repeated": all.repeats,
 	}
 	t.judge(&m, all)
+	if visited == 0 {
+		m.Invalid = append(m.Invalid, "no client came: the time was over before")
+	}
 	return m, nil
 }
 

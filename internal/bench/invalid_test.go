@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,18 +81,39 @@ func TestBadServersMakeNoValidResult(t *testing.T) {
 	}
 }
 
-// A client that comes and leaves has seen its own messages before it leaves: where they do not come it does not count.
+// A client that comes and leaves has seen its own messages before it leaves: where they do not come, no other one comes
+// after it.
 func TestChurnWaitsForItsOwnMessages(t *testing.T) {
 	t.Parallel()
+	const window = 2
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var came atomic.Int64
 	b := mustOpen(t, bench.Config{Server: answering(t, func(n int, f frame.Client) []string {
+		if came.Add(1) == window {
+			time.AfterFunc(300*time.Millisecond, cancel)
+		}
 		return []string{fmt.Sprintf(`{"type":"accepted","id":%q,"room":"r","seq":%d}`, f.ID, n)}
 	})})
-	p := bench.Plan{Scenario: bench.Churn, For: time.Millisecond, Rounds: 1}
-	p.Rooms, p.Subscribers, p.Window, p.TextBytes = 1, 1, 2, 100
-	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
-	defer cancel()
-	if r, err := b.Run(ctx, p); !errors.Is(err, context.DeadlineExceeded) || r.Valid {
-		t.Errorf("got %v, %+v; want no end before the messages come", err, r.Rounds)
+	p := bench.Plan{Scenario: bench.Churn, For: time.Minute, Rounds: 1}
+	p.Rooms, p.Subscribers, p.Window, p.TextBytes = 1, 1, window, 100
+	if r, err := b.Run(ctx, p); !errors.Is(err, context.Canceled) || r.Valid || came.Load() != window {
+		t.Errorf("got %v, %+v, after %d messages; want the first client to stay after its %d", err, r.Rounds, came.Load(), window)
+	}
+}
+
+// A round in which nobody came measured nothing.
+func TestChurnWithoutClientsIsNotValid(t *testing.T) {
+	t.Parallel()
+	b := mustOpen(t, bench.Config{Server: answering(t, func(int, frame.Client) []string { return nil })})
+	p := bench.Plan{Scenario: bench.Churn, For: time.Nanosecond, Rounds: 1}
+	p.Rooms, p.Subscribers, p.Window, p.TextBytes = 1, 1, 1, 100
+	r, err := b.Run(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Valid || !strings.Contains(strings.Join(r.Invalid, "\n"), "no client came") {
+		t.Errorf("got valid %v, %q", r.Valid, r.Invalid)
 	}
 }
 
