@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -191,7 +192,7 @@ func TestStopCodesEndTheClient(t *testing.T) {
 	for name, end := range map[string]func(*peer){
 		"bye": func(p *peer) { p.sendf(`{"type":"bye","code":4102,"message":"banned"}`) },
 		"close": func(p *peer) {
-			_ = p.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(4102, "banned"), time.Now().Add(time.Second))
+			_ = p.ws.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(4102, "banned"), time.Time{})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -225,58 +226,64 @@ func TestStopCodesEndTheClient(t *testing.T) {
 
 func TestSilentServerIsLeftAfterTwoHeartbeats(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
-	states := make(chan client.State, 8)
-	start(t, s, client.Options{OnState: func(st client.State) { states <- st }})
-	const heartbeat = 200 * time.Millisecond
-	p := s.accept(heartbeat)
-	receive(t, states)
-	// Pings keep it alive for longer than two heartbeats.
-	began := time.Now()
-	ticker := time.NewTicker(heartbeat / 8)
-	defer ticker.Stop()
-	for time.Since(began) < 3*heartbeat {
-		<-ticker.C
-		if err := p.ws.WriteControl(websocket.PingMessage, nil, time.Now().Add(time.Second)); err != nil {
-			t.Fatalf("the client left a server that pings: %v", err)
+	inBubble(t, func(t *testing.T, s *server, o client.Options) {
+		states := make(chan client.State, 8)
+		o.OnState = func(st client.State) { states <- st }
+		start(t, s, o)
+		const heartbeat = 15 * time.Second
+		p := s.accept(heartbeat)
+		receive(t, states)
+		// Pings keep it alive for longer than two heartbeats.
+		for range 4 {
+			time.Sleep(2*heartbeat - 1)
+			if err := p.ws.WriteControl(websocket.PingMessage, nil, time.Time{}); err != nil {
+				t.Fatalf("the client left a server that pings: %v", err)
+			}
 		}
-	}
-	if len(states) != 0 {
-		t.Fatalf("got %+v from a server that pings", receive(t, states))
-	}
-	silent := time.Now()
-	if st := receive(t, states); st.Connected || st.Err == nil {
-		t.Errorf("got %+v", st)
-	}
-	if d := time.Since(silent); d < heartbeat || d > patience/2 {
-		t.Errorf("left after %v, want about %v", d, 2*heartbeat)
-	}
+		synctest.Wait()
+		if len(states) != 0 {
+			t.Fatalf("got %+v from a server that pings", receive(t, states))
+		}
+		silent := time.Now()
+		if st := receive(t, states); st.Connected || st.Err == nil {
+			t.Errorf("got %+v", st)
+		}
+		if d := time.Since(silent); d != 2*heartbeat {
+			t.Errorf("left after %v, want %v", d, 2*heartbeat)
+		}
+	})
 }
 
 func TestAnswerThatNeverComesBreaksTheConnection(t *testing.T) {
 	t.Parallel()
-	s := newServer(t)
-	c, _ := start(t, s, client.Options{AnswerTimeout: 50 * time.Millisecond})
-	mustJoin(t, c, "ops", nil)
-	p := s.accept(time.Minute)
-	p.expect(frame.TypeJoin) // and no answer
-	p = s.accept(time.Minute)
-	p.joined(p.expect(frame.TypeJoin), 0)
-	sending, err := c.Submit(t.Context(), "ops", "hi", "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.expect(frame.TypeSend) // and no answer
-	p = s.accept(time.Minute)
-	p.joined(p.expect(frame.TypeJoin), 0)
-	f := p.expect(frame.TypeSend)
-	if f.ID != sending.ID() {
-		t.Errorf("got id %s, want %s again", f.ID, sending.ID())
-	}
-	p.accepted(f, 1)
-	if a, err := sending.Wait(t.Context()); err != nil || a.Seq != 1 {
-		t.Errorf("got %+v, %v", a, err)
-	}
+	inBubble(t, func(t *testing.T, s *server, o client.Options) {
+		o.AnswerTimeout = 5 * time.Second
+		c, _ := start(t, s, o)
+		mustJoin(t, c, "ops", nil)
+		p := s.accept(time.Minute)
+		p.expect(frame.TypeJoin) // and no answer
+		asked := time.Now()
+		p = s.accept(time.Minute)
+		if d := time.Since(asked); d < o.AnswerTimeout || d > o.AnswerTimeout+time.Second {
+			t.Errorf("another connection came after %v, want %v", d, o.AnswerTimeout)
+		}
+		p.joined(p.expect(frame.TypeJoin), 0)
+		sending, err := c.Submit(t.Context(), "ops", "hi", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.expect(frame.TypeSend) // and no answer
+		p = s.accept(time.Minute)
+		p.joined(p.expect(frame.TypeJoin), 0)
+		f := p.expect(frame.TypeSend)
+		if f.ID != sending.ID() {
+			t.Errorf("got id %s, want %s again", f.ID, sending.ID())
+		}
+		p.accepted(f, 1)
+		if a, err := sending.Wait(t.Context()); err != nil || a.Seq != 1 {
+			t.Errorf("got %+v, %v", a, err)
+		}
+	})
 }
 
 func TestClientLeavesPolitely(t *testing.T) {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -15,11 +17,12 @@ import (
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
 	"github.com/rafaeldepontes/go-chat/client"
+	"github.com/rafaeldepontes/go-chat/internal/sim"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // server is a WebSocket server whose connections a test plays by hand.
 type server struct {
@@ -36,10 +39,13 @@ type peer struct {
 	reason error             // set before frames is closed
 }
 
-func newServer(tb testing.TB) *server {
+func newServer(tb testing.TB) *server { return newServerOn(tb, nil) }
+
+// newServerOn listens on l, or on a port of the system where it is nil.
+func newServerOn(tb testing.TB, l net.Listener) *server {
 	s := &server{tb: tb, conns: make(chan *peer, 16)}
 	up := websocket.Upgrader{Subprotocols: []string{frame.Protocol}}
-	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	h := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ws, err := up.Upgrade(w, r, nil)
 		if err != nil {
 			return
@@ -64,6 +70,11 @@ func newServer(tb testing.TB) *server {
 			p.frames <- c
 		}
 	}))
+	if l != nil {
+		_ = h.Listener.Close()
+		h.Listener = l
+	}
+	h.Start()
 	tb.Cleanup(func() {
 		h.CloseClientConnections()
 		h.Close()
@@ -160,6 +171,16 @@ func (p *peer) left() error {
 
 // quick is a backoff for tests.
 func quick(int) time.Duration { return time.Millisecond }
+
+// inBubble runs a test with a fake clock, which no pause of the machine moves. The options dial its server.
+func inBubble(t *testing.T, f func(t *testing.T, s *server, o client.Options)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		l := sim.NewListener()
+		dialer := &websocket.Dialer{NetDialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return l.Dial(ctx) }}
+		f(t, newServerOn(t, l), client.Options{Dialer: dialer})
+	})
+}
 
 // start runs a client; at the end of the test it is stopped and must have returned what stop wants.
 func start(tb testing.TB, s *server, o client.Options) (c *client.Client, result <-chan error) {
