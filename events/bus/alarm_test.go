@@ -5,7 +5,6 @@ package bus_test
 import (
 	"errors"
 	"testing"
-	"time"
 
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/events/bus"
@@ -42,12 +41,8 @@ func TestBrokerAlarmIsNotReadyAndPausesTheRelay(t *testing.T) {
 	if err := tr.Ready(); !errors.Is(err, bus.ErrBlocked) {
 		t.Errorf("ready: got %v, want %v", err, bus.ErrBlocked)
 	}
-	start := time.Now()
 	if err := b.publish(t, 1); !errors.Is(err, bus.ErrBlocked) {
 		t.Errorf("publish: got %v, want %v", err, bus.ErrBlocked)
-	}
-	if took := time.Since(start); took > time.Second {
-		t.Errorf("publish took %v", took)
 	}
 	for range 5000 {
 		if err := bus.Broadcast(tr, "live", []byte("{}")); err != nil {

@@ -45,18 +45,25 @@ func TestFanoutQueueIsExclusiveAndBounded(t *testing.T) {
 	if err := ch.Confirm(false); err != nil {
 		t.Fatalf("confirm: %v", err)
 	}
-	const n = 11_000
-	var last *amqp.DeferredConfirmation
-	for seq := int64(1); seq <= n; seq++ {
-		c, err := ch.PublishWithDeferredConfirm(b.topology.FanoutExchange(), "", false, false, amqp.Publishing{
+	publish := func(seq int64) *amqp.DeferredConfirmation {
+		c, err := ch.PublishWithDeferredConfirm(b.topology.FanoutExchange(), "", true, false, amqp.Publishing{
 			ContentType: events.ContentType, Body: bustest.MessageSent(t, "ops", seq),
 		})
 		if err != nil {
 			t.Fatalf("publish: %v", err)
 		}
-		last = c
+		return c
 	}
-	bustest.Await(t, "confirm", last.Done())
+	returns := ch.NotifyReturn(make(chan amqp.Return, 1))
+	rabbit.Eventually(t, "queue bound", func() bool {
+		bustest.Await(t, "confirm", publish(1).Done())
+		return len(returns) == 0 || (<-returns).ReplyCode == 0
+	})
+	const n = 11_000
+	for seq := int64(2); seq < n; seq++ {
+		publish(seq)
+	}
+	bustest.Await(t, "confirm", publish(n).Done())
 	bustest.Await(t, "reader", entered)
 	close(leave)
 	count, before := 0, int64(0)

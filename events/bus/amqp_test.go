@@ -3,7 +3,6 @@ package bus_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -143,12 +142,13 @@ func TestRedeliveryAfterConsumersConnectionIsCut(t *testing.T) {
 		t.Fatalf("publish: %v", err)
 	}
 	bustest.Await(t, "handler", entered)
-	b.proxy.Cut()
+	b.proxy.Refuse(true)
 	rabbit.Eventually(t, "loss noticed", func() bool { return b.tr.Ready() != nil })
 	close(leave)
 	if bustest.Await(t, "first delivery", got).Redelivered {
 		t.Error("first delivery: got redelivered")
 	}
+	b.proxy.Refuse(false)
 	if !bustest.Await(t, "second delivery", got).Redelivered {
 		t.Error("second delivery: got not redelivered")
 	}
@@ -246,9 +246,7 @@ func TestConfirmWaitIsBounded(t *testing.T) {
 	t.Parallel()
 	b := mustBroker(t, bus.AMQPConfig{ConfirmWithin: 300 * time.Millisecond})
 	b.ready(t)
-	if err := b.publish(t, 1); err != nil {
-		t.Fatalf("publish: %v", err)
-	}
+	rabbit.Eventually(t, "publishing", func() bool { return b.publish(t, 1) == nil }) // on a slow disk it is not confirmed in time
 	b.proxy.Stall()
 	start := time.Now()
 	err := b.publish(t, 2)
@@ -268,14 +266,16 @@ func TestBrokerAbsentAtStart(t *testing.T) {
 	proxy := rabbit.NewProxy(t, url)
 	proxy.Refuse(true)
 	tr := mustDial(t, bus.AMQPConfig{
-		URL: proxy.URL(), Topology: topology,
-		ConfirmWithin: 2 * time.Second, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond,
+		URL: proxy.URL(), Topology: topology, RetryMin: 5 * time.Millisecond, RetryMax: 50 * time.Millisecond,
 	})
 	b := broker{tr: tr, proxy: proxy, url: url, topology: topology}
 	if err := tr.Ready(); !errors.Is(err, bus.ErrNotConnected) {
 		t.Errorf("ready: got %v, want %v", err, bus.ErrNotConnected)
 	}
-	if err := b.publish(t, 1); !errors.Is(err, bus.ErrNotConnected) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	m := message.NewMessageWithContext(ctx, events.EventID("ops", 1), bustest.MessageSent(t, "ops", 1))
+	if err := tr.Events().Publish(events.MessageSentKey(1), m); !errors.Is(err, bus.ErrNotConnected) {
 		t.Errorf("publish: got %v, want %v", err, bus.ErrNotConnected)
 	}
 	start := time.Now()
@@ -304,11 +304,9 @@ func TestBrokerAbsentAtStart(t *testing.T) {
 func TestCloseWhileTheBrokerIsSilent(t *testing.T) {
 	t.Parallel()
 	b := mustBroker(t, bus.AMQPConfig{})
+	consumed := make(chan error, 1)
 	bustest.Start(t, "consumer", func(ctx context.Context) error {
-		err := bus.RunConsumer(ctx, b.tr, func(_ context.Context, ds []bus.Delivery) []error { return make([]error, len(ds)) }, options())
-		if !errors.Is(err, bus.ErrClosed) {
-			return fmt.Errorf("got %w, want %w", err, bus.ErrClosed)
-		}
+		consumed <- bus.RunConsumer(ctx, b.tr, func(_ context.Context, ds []bus.Delivery) []error { return make([]error, len(ds)) }, options())
 		return nil
 	})
 	b.ready(t)
@@ -317,6 +315,9 @@ func TestCloseWhileTheBrokerIsSilent(t *testing.T) {
 	go func() { done <- b.tr.Close() }()
 	if err := bustest.Await(t, "close", done); err != nil {
 		t.Errorf("close: %v", err)
+	}
+	if err := bustest.Await(t, "end of the consumer", consumed); !errors.Is(err, bus.ErrClosed) {
+		t.Errorf("consumer: got %v, want %v", err, bus.ErrClosed)
 	}
 }
 

@@ -108,10 +108,10 @@ func (l *look) consume(ctx context.Context, each func(amqp.Delivery) (more bool,
 			if !ok || d.Acknowledger == nil {
 				return there, fmt.Errorf("%w any more; what was not done is in the queue as before", ErrNotConnected)
 			}
-			idle.Reset(lookIdle)
 			if more, err = each(d); err != nil {
 				return there, err
 			}
+			idle.Reset(lookIdle) // what each did, as a replay that the broker confirms late, is not the queue's silence
 		case <-idle.C:
 			more = false // somebody took what was counted
 		case <-ctx.Done():
