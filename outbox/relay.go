@@ -17,6 +17,7 @@ const (
 	DefaultPoll           = time.Second
 	DefaultLeaseTTL       = 10 * time.Second
 	DefaultRepublishAfter = 30 * time.Second
+	DefaultReleaseWithin  = 2 * time.Second
 )
 
 const (
@@ -27,8 +28,6 @@ const (
 	callTimeout = 10 * time.Second
 	// removeTries bounds how far the time for a removal grows: after a long outage it may have much to do at once.
 	removeTries = 6
-	// releaseTimeout bounds the last call, which runs after the relay's context ended.
-	releaseTimeout = 2 * time.Second
 )
 
 // Options of a [Relay]. Store, Owner and Shards are required; zero elsewhere means the default.
@@ -43,6 +42,7 @@ type Options struct {
 	Poll           time.Duration // how often to look for rows that nobody told of, which are found when they wait for half of it
 	LeaseTTL       time.Duration // how long the shards of a dead owner rest; renewed three times in it
 	RepublishAfter time.Duration // how long a published row may stay unannounced; looked at three times in it
+	ReleaseWithin  time.Duration // how long the last marks and the release of the shards may take, after the relay's context ended
 
 	// Watermarks tells through which seq the keys are stored; keys of which nothing is stored are absent or 0. While it
 	// fails nothing is published again. Nil: nothing is known, and every row that is due is published again.
@@ -88,7 +88,7 @@ func NewRelay(o Options) (*Relay, error) {
 		return nil, errors.New("outbox relay: no owner")
 	case o.Shards < 1 || o.Shards > presenceBase:
 		return nil, fmt.Errorf("outbox relay: %d shards, want 1 to %d", o.Shards, presenceBase)
-	case o.Window < 0 || o.Poll < 0 || o.LeaseTTL < 0 || o.RepublishAfter < 0:
+	case o.Window < 0 || o.Poll < 0 || o.LeaseTTL < 0 || o.RepublishAfter < 0 || o.ReleaseWithin < 0:
 		return nil, errors.New("outbox relay: negative option")
 	}
 	if o.ShardOf == nil {
@@ -101,6 +101,7 @@ func NewRelay(o Options) (*Relay, error) {
 	o.Poll = orDefault(o.Poll, DefaultPoll)
 	o.LeaseTTL = orDefault(o.LeaseTTL, DefaultLeaseTTL)
 	o.RepublishAfter = orDefault(o.RepublishAfter, DefaultRepublishAfter)
+	o.ReleaseWithin = orDefault(o.ReleaseWithin, DefaultReleaseWithin)
 	return &Relay{
 		o: o, wake: make(chan struct{}, 1), mark: make(chan struct{}, 1),
 		seen: map[string]sighting{}, pending: map[string]int64{},
@@ -131,7 +132,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	r.mu.Unlock()
 
 	r.setOwned(nil, time.Time{})
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.ReleaseWithin)
 	defer cancel()
 	if err := r.markUnmarked(ctx); err != nil {
 		r.o.Logger.Warn("outbox rows not marked published, they are published again", "owner", r.o.Owner, "error", err)

@@ -151,6 +151,7 @@ func (p *stored) relayBetween(ctx context.Context, t bus.Transport, owner string
 	quiet := slog.New(slog.DiscardHandler)
 	relay, err := outbox.NewRelay(outbox.Options{
 		Store: p.outbox, Owner: owner, Shards: events.Shards, ShardOf: events.Shard, Watermarks: p.persister.AdvanceWatermarks, Logger: quiet,
+		ReleaseWithin: outbox.DefaultLeaseTTL, // what is not given back rests for as long, while a chat room may wait for it
 	})
 	if err != nil {
 		return err

@@ -99,7 +99,7 @@ func (b *broker) check(t *testing.T) {
 func newRelay(t *testing.T, b Backend, owner string, tune func(*outbox.Options)) *outbox.Relay {
 	t.Helper()
 	o := outbox.Options{
-		Store: b.Store, Owner: owner, Shards: Shards, Poll: long, LeaseTTL: long, RepublishAfter: long,
+		Store: b.Store, Owner: owner, Shards: Shards, Poll: long, LeaseTTL: long, RepublishAfter: long, ReleaseWithin: long,
 	}
 	if tune != nil {
 		tune(&o)
