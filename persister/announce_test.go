@@ -48,6 +48,20 @@ func (h *heard) last(room string) (mark int64, count int) {
 	return mark, len(h.marks)
 }
 
+// through waits, in real time, until a room was announced up to a mark.
+func (h *heard) through(tb testing.TB, room string, mark int64) {
+	tb.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(time.Millisecond) {
+		last, _ := h.last(room)
+		if last == mark {
+			return
+		}
+		if time.Now().After(deadline) {
+			tb.Fatalf("%s: announced %d, want %d", room, last, mark)
+		}
+	}
+}
+
 func TestAnnouncementsAreCoalesced(t *testing.T) {
 	t.Parallel()
 	raw := encoded(t, storetest.Events("ops", 1, 201))
