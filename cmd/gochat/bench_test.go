@@ -104,7 +104,7 @@ func TestBenchSweepsAServer(t *testing.T) {
 	t.Parallel()
 	picture := filepath.Join(t.TempDir(), "run.svg")
 	stdout, _, err := call(t, nil, "bench", "sweep", "--of", "subscribers", "--sizes", "2,5", "--server", benchTarget(t), "--pid", strconv.Itoa(os.Getpid()),
-		"--rounds", "1", "--for", "300ms", "--window", "4", "--plot", picture)
+		"--rounds", "1", "--for", "2s", "--window", "4", "--plot", picture)
 	if err != nil && !errors.Is(err, errNotValid) { // server and generator are one process here
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	clientPatience = 10 * time.Second
+	clientPatience = time.Minute
 	testHeartbeat  = 300 * time.Millisecond // where a test waits for two of them
 )
 

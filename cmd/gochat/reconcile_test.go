@@ -113,8 +113,8 @@ func TestReconcileWithoutAChatRoom(t *testing.T) {
 		t.Errorf("a dry run made %d rows wait", n)
 	}
 	// Published again, and nobody stores.
-	_, stderr, err := in.reconcile("--wait", "1s")
-	if exitCode(err) != 1 || !strings.Contains(err.Error(), "0 of 300 rows after 1s; does a persister run") || !strings.Contains(stderr, "no chat room relays") {
+	_, stderr, err := in.reconcile("--wait", "5s")
+	if exitCode(err) != 1 || !strings.Contains(err.Error(), "0 of 300 rows after 5s; does a persister run") || !strings.Contains(stderr, "no chat room relays") {
 		t.Errorf("without a persister: got %v, %q", err, stderr)
 	}
 	in.start("persister", "--listen", "127.0.0.1:0", "--admin-listen", "off")
@@ -234,7 +234,7 @@ func TestReconcileTellsWhyNothingIsPublished(t *testing.T) {
 	in.declare()
 	in.accept(store.NewPostgres(in.pool), outbox.Postgres{Pool: in.pool}, 1, "a")
 	in.flags = append(in.flags, "--rabbitmq-url", "amqp://ann:secret@127.0.0.1:1/")
-	_, _, err := in.reconcile("--wait", "1s")
+	_, _, err := in.reconcile("--wait", "5s")
 	if exitCode(err) != 1 || !strings.Contains(err.Error(), "is RabbitMQ running?") || strings.Contains(err.Error(), "secret") {
 		t.Errorf("got %v", err)
 	}

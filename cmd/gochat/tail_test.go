@@ -10,12 +10,12 @@ import (
 
 // tailServer answers hello and the first join with the frames of a case, and later joins with an honest replay up to
 // head, as a server would whose holes a client heals.
-func tailServer(t *testing.T, head int64, frames ...string) *clientServer {
+func tailServer(t *testing.T, heartbeat time.Duration, head int64, frames ...string) *clientServer {
 	joins := 0
 	return newClientServer(t, func(_ int, f frame.Client) []string {
 		switch f.Type {
 		case frame.TypeHello:
-			return []string{welcomeFrame(testHeartbeat)}
+			return []string{welcomeFrame(heartbeat)}
 		case frame.TypeJoin:
 			if joins++; joins == 1 {
 				out := make([]string, len(frames))
@@ -40,7 +40,7 @@ func joinedHead(head string) string {
 
 func TestTailVerifyPassesAnHonestServer(t *testing.T) {
 	t.Parallel()
-	s := tailServer(t, 6, joinedHead("3"), eventsFrame(1, 2), `{"type":"later","x":1}`, eventsFrame(3),
+	s := tailServer(t, time.Minute, 6, joinedHead("3"), eventsFrame(1, 2), `{"type":"later","x":1}`, eventsFrame(3),
 		`{"type":"heads","rooms":{"ops":3}}`, `{"type":"stored","room":"ops","seq":3}`, eventsFrame(4, 5, 6))
 	p := startProgram(t, "tail", "ops", "--server", s.url, "--after", "0", "--until", "6", "--verify")
 	if err := p.wait(); err != nil {
@@ -115,7 +115,11 @@ func TestTailVerifyFailsOnALyingServer(t *testing.T) {
 			if strings.HasPrefix(name, "a missing tail") || strings.HasPrefix(name, "a head that is too high") {
 				head = 5 // it never gives more
 			}
-			s := tailServer(t, head, tc.frames...)
+			heartbeat := time.Minute
+			if strings.HasPrefix(tc.want, "missing") {
+				heartbeat = testHeartbeat // two of them are waited for
+			}
+			s := tailServer(t, heartbeat, head, tc.frames...)
 			args := []string{"tail", "ops", "--server", s.url, "--until", "6", "--verify"}
 			if tc.after != "" {
 				args = append(args, "--after", tc.after)
@@ -233,7 +237,7 @@ func TestTailRefusesWrongUsage(t *testing.T) {
 
 func TestTailWithoutVerifyIsHealedByTheClient(t *testing.T) {
 	t.Parallel()
-	s := tailServer(t, 6, joinedHead("6"), eventsFrame(1, 2), eventsFrame(4, 5, 6))
+	s := tailServer(t, time.Minute, 6, joinedHead("6"), eventsFrame(1, 2), eventsFrame(4, 5, 6))
 	p := startProgram(t, "tail", "ops", "--server", s.url, "--after", "0", "--until", "6")
 	if err := p.wait(); err != nil {
 		t.Fatal(err)

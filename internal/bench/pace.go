@@ -45,7 +45,8 @@ func (p pace) wait(ctx context.Context, due time.Time) bool {
 // send sends by a plan that begins at a time of the tally's clock.
 func (p pace) send(ctx context.Context, m *member, due int64) error {
 	free := int64(0) // since when it could send: what held it up before is not its own lateness
-	for ; p.wait(ctx, m.tally.base.Add(time.Duration(due))); due += int64(p.every) {
+	for first := true; p.wait(ctx, m.tally.base.Add(time.Duration(due))) || first; due += int64(p.every) {
+		first = false // a sender that is late for the whole time has sent once
 		if m.tally.measuring.Load() {
 			m.tally.late.Record(time.Duration(m.tally.now() - max(due, free)))
 		}

@@ -25,7 +25,7 @@ type DirLock struct {
 
 // Who only looks for the owner holds a free lock for a moment; see [DirOwner].
 const (
-	lockTries = 10
+	lockTries = 36
 	lockPause = 25 * time.Millisecond
 )
 

@@ -80,12 +80,14 @@ func TestAHealthyBroker(t *testing.T) {
 	probes, others := consumed(t, rabbit.Channel(t, url), topology)
 	all := lookAtBroker(t, url, topology, checkWithin)
 	for name, r := range all {
-		if r.Status != OK {
+		if r.Status != OK && name != "broker confirm round trip" {
 			t.Errorf("%s: %+v", name, r)
 		}
 	}
 	want(t, all, "broker version", OK, "RabbitMQ ", "")
-	want(t, all, "broker confirm round trip", OK, "confirmed in ", "")
+	if r := all["broker confirm round trip"]; r.Status > Warn || !strings.Contains(r.Detail, "confirmed in ") { // Warn: it took long
+		t.Errorf("confirm round trip: %+v", r)
+	}
 	// Nothing is left: a shard each has had its empty batch, and both queues are empty.
 	rabbit.Eventually(t, "the probes are consumed", func() bool { return probes.Load() == events.Shards })
 	for _, name := range []string{topology.MessageSentQueue(), topology.DeadLetterQueue()} {

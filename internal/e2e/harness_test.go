@@ -14,12 +14,15 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
+
+	"github.com/rafaeldepontes/go-chat/internal/services"
 )
 
 // program is the binary under test, built with the race detector unless it is measured.
@@ -246,13 +249,13 @@ func tail(s string, n int) string {
 	return s
 }
 
-// freeAddr is a loopback address that nobody listens on now.
+// freeAddr is a loopback address that nobody listens on, and that nobody is given until the test ends.
 func freeAddr(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	port, release, err := services.ReservePort()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	tb.Cleanup(release)
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }

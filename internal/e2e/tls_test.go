@@ -129,10 +129,14 @@ func TestTLSOfTheListeners(t *testing.T) {
 	eachCertificate(t, func(t *testing.T, certFile, keyFile, ca, wantErr string) {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
+		wait := "30s"
+		if wantErr != "" {
+			wait = "5s" // a client that is refused tries again until its time is over
+		}
 		history := freeAddr(t)
 		p := embedded(t, "--tls-cert", certFile, "--tls-key", keyFile, "--history-listen", history)
 		for name, args := range map[string][]string{
-			"wss":   {"send", "r", "hello", "--id", "1", "--name", "ann", "--server", "wss://" + p.addr, "--ca", ca, "--timeout", "3s"},
+			"wss":   {"send", "r", "hello", "--id", "1", "--name", "ann", "--server", "wss://" + p.addr, "--ca", ca, "--timeout", wait},
 			"https": nil,
 			"gRPC":  {"history", "r", "--history-addr", history, "--history-tls", "--ca", ca},
 		} {

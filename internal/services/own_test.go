@@ -24,7 +24,7 @@ func TestOwnProgramLifeCycle(t *testing.T) {
 	file := filepath.Join(dir, "said")
 	p := &services.Program{
 		Name: "script", Path: shell, Dir: dir, Log: filepath.Join(dir, "log"), Env: []string{"WORD=one"},
-		Args: []string{"-c", `echo "$WORD" > said; trap 'exit 7' TERM; while [ ! -e end ]; do sleep 0.01; done; exit 3`},
+		Args: []string{"-c", `trap 'exit 7' TERM; echo "$WORD" > said; while [ ! -e end ]; do sleep 0.01; done; exit 3`},
 		Probe: func(context.Context) error {
 			b, err := os.ReadFile(file)
 			if err == nil && len(b) == 0 {
@@ -53,7 +53,7 @@ func TestOwnProgramLifeCycle(t *testing.T) {
 	must(t, "let it end", os.WriteFile(filepath.Join(dir, "end"), nil, 0o600))
 	select {
 	case <-srv.Ended():
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("its end was not told")
 	}
 	must(t, "clear away", srv.Kill())

@@ -156,11 +156,22 @@ func TestPartThatEndsByItself(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	program := filepath.Join(dir, "gochat")
-	if err := os.WriteFile(program, []byte("#!/bin/sh\nsleep 0.2\nexit 3\n"), 0o755); err != nil {
+	ended, again := filepath.Join(dir, "ended"), filepath.Join(dir, "again") // there from the second start on
+	script := fmt.Sprintf("#!/bin/sh\nif [ -e %[1]s ]; then touch %[2]s; fi\nsleep 0.2\ntouch %[1]s\nexit 3\n", ended, again)
+	if err := os.WriteFile(program, []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
+	go func() {
+		defer cancel()
+		for ctx.Err() == nil {
+			if _, err := os.Stat(again); err == nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
 	wrong, err := torture.Supervise(ctx, dir, program)
 	if want := "part ended by itself with exit code 3"; err != nil || len(wrong) == 0 || wrong[0] != want {
 		t.Errorf("got %q, %v; want %q", wrong, err, want)

@@ -5,7 +5,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+
+	"github.com/rafaeldepontes/go-chat/internal/services"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -160,10 +161,10 @@ func mustUp(tb testing.TB, all targets, at places) string {
 
 func freePort(tb testing.TB) string {
 	tb.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	port, release, err := services.ReservePort()
 	if err != nil {
 		tb.Fatal(err)
 	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	tb.Cleanup(release)
+	return strconv.Itoa(port)
 }
