@@ -10,12 +10,12 @@ import (
 // could not even be told apart.
 type DeadLetter struct {
 	Key         string    // names the letter in its poison queue; equal for the same letter at every look
-	ID          string    // the event's id (see [EventID]), otherwise that of the message
+	ID          string    // the event's id (see [EventID]), otherwise that of the message; cut off after 255 bytes, as the type
 	Type        string    // as its sender had it; may be empty
 	ContentType string    // likewise
 	Carrier     string    // id of the message that held the event
 	Topic       string    // routing key of that message; may be empty
-	Reason      string    // why it was refused
+	Reason      string    // why it was refused; cut off after 4 KiB
 	Attempts    int       // how often it was handled; 0: not known
 	FirstSeen   time.Time // UTC; zero: not known
 	Body        []byte    // exactly what was refused

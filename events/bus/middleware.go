@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -93,11 +94,13 @@ func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
 			for i, e := range r.events {
 				letters[i] = deadLetter(e, deliveries(e.from)+number(m, metaTry), seen)
 				letters[i].SetContext(ctx)
-				o.Logger.Error("event put into the dead letters",
-					"event_id", letters[i].UUID, "message_id", e.from.UUID, "reason", e.err)
 			}
 			if err := dead.Publish("", letters...); err != nil {
 				return nil, fmt.Errorf("put %d events into the dead letters: %w", len(letters), err)
+			}
+			for _, l := range letters {
+				o.Logger.Error("event put into the dead letters",
+					"event_id", l.UUID, "message_id", l.Metadata[HeaderMessageID], "reason", l.Metadata[HeaderReason])
 			}
 			count(o.Metrics.DeadLettered, len(letters))
 			return nil, nil
@@ -105,22 +108,38 @@ func poison(dead message.Publisher, o Options) message.HandlerMiddleware {
 	}
 }
 
+// What a dead letter says of its event has room in AMQP: an id and a type are short strings, and all headers share one frame,
+// which can't be split. What is longer would end the connection, and its message would come again for ever. The body is whole.
+const (
+	shortString = 255      // bytes
+	longReason  = 4 * 1024 // bytes
+)
+
 func deadLetter(e rejectedEvent, attempts int, seen time.Time) *message.Message {
 	id, typ := e.from.UUID, e.from.Metadata[metaType]
 	if env, err := events.Decode(e.raw); err == nil {
 		id, typ = env.ID, env.Type
 	}
-	d := message.NewMessage(id, e.raw)
+	d := message.NewMessage(clip(id, shortString), e.raw)
 	d.Metadata = message.Metadata{
 		metaContentType: e.contentType,
-		metaType:        typ,
-		HeaderReason:    e.err.Error(),
+		metaType:        clip(typ, shortString),
+		HeaderReason:    clip(e.err.Error(), longReason),
 		HeaderAttempts:  strconv.Itoa(attempts),
 		HeaderFirstSeen: seen.Format(time.RFC3339Nano),
 		HeaderMessageID: e.from.UUID,
 		HeaderTopic:     e.from.Metadata[metaRoutingKey],
 	}
 	return d
+}
+
+// clip is s, or its beginning with an ellipsis where it has more bytes than that.
+func clip(s string, most int) string {
+	const ellipsis = "…"
+	if len(s) <= most {
+		return s
+	}
+	return strings.ToValidUTF8(s[:most-len(ellipsis)], "") + ellipsis
 }
 
 // retry calls the handler again after a growing delay while it reports an outage. Each try has a context that a stop

@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -154,10 +155,7 @@ type replay struct {
 func (r *replay) add(ctx context.Context, l events.DeadLetter, d amqp.Delivery) error {
 	m := message.NewMessage(l.ID, l.Body)
 	m.Metadata[metaContentType] = l.ContentType
-	m.Metadata[metaRoutingKey] = l.Topic
-	if evs, _ := l.Events(); l.Topic == "" && len(evs) > 0 {
-		m.Metadata[metaRoutingKey] = events.MessageSentKey(events.Shard(evs[0].Room))
-	}
+	m.Metadata[metaRoutingKey] = replayKey(l)
 	if l.Type != "" {
 		m.Metadata[metaType] = l.Type
 	}
@@ -167,6 +165,18 @@ func (r *replay) add(ctx context.Context, l events.DeadLetter, d amqp.Delivery) 
 		return nil
 	}
 	return r.flush(ctx)
+}
+
+// replayKey is a key that reaches the persister's queue. The letter's own need not: who published to the queue by its name
+// gave that name as the key.
+func replayKey(l events.DeadLetter) string {
+	if evs, _ := l.Events(); len(evs) > 0 {
+		return events.MessageSentKey(events.Shard(evs[0].Room))
+	}
+	if !strings.HasPrefix(l.Topic, strings.TrimSuffix(events.MessageSentBinding, "#")) {
+		return events.MessageSentKey(0)
+	}
+	return l.Topic
 }
 
 // flush publishes what was gathered, awaits every confirm, and only then lets go of the letters.

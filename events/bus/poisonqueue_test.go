@@ -330,6 +330,30 @@ func TestALetterOfTheBrokerHasAReason(t *testing.T) {
 	awaitSeqs(t, got, 4)
 }
 
+// Who publishes to the queue by its name, past the exchange, leaves a key with which nothing comes back to it.
+func TestALetterWithAForeignKeyIsReplayed(t *testing.T) {
+	t.Parallel()
+	b := poisoned(t, 0)
+	for _, m := range []*message.Message{
+		message.NewMessage(events.EventID("ops", 1), bustest.MessageSent(t, "ops", 1)),
+		message.NewMessage(events.EventID("ops", 2), bustest.MessageSent(t, "ops", 2)),
+		message.NewMessage("unreadable", []byte("{")),
+	} {
+		m.Metadata = message.Metadata{"content_type": events.ContentType, bus.HeaderReason: "x", bus.HeaderTopic: b.topology.MessageSentQueue()}
+		if err := b.tr.DeadLetters().Publish("", m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, s := scan(t, b.open(t), bus.Replay); s.Replayed != 3 {
+		t.Errorf("got %+v, want three replayed", s)
+	}
+	ch := rabbit.Channel(t, b.url)
+	rabbit.Eventually(t, "three in the queue", func() bool {
+		q, err := ch.QueueDeclarePassive(b.topology.MessageSentQueue(), true, false, false, false, nil)
+		return err == nil && q.Messages == 3
+	})
+}
+
 func TestOneScanAtATime(t *testing.T) {
 	t.Parallel()
 	b := poisoned(t, 2)

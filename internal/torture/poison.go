@@ -32,18 +32,20 @@ type poison struct {
 	good    map[string]struct{} // messages that nobody planted, seen among the dead letters
 }
 
-// plant publishes, past the proxies, one message that is no JSON, one event that breaks the contract, and a batch of two of
-// those. The error is for what the broker did not confirm; it may be there all the same.
+// plant publishes, past the proxies, one message that is no JSON, one event that breaks the contract, one with a type that
+// no short string of AMQP holds, and a batch of two. The error is for what the broker did not confirm; it may be there all
+// the same.
 func (p *poison) plant(ctx context.Context) error {
 	if p.stack.broker == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	bad := func(id string) []byte {
+	typed := func(typ, id string) []byte {
 		return fmt.Appendf(nil, `{"specversion":"1.0","id":%q,"type":%q,"source":%q,"time":"2026-01-01T00:00:00Z",`+
-			`"datacontenttype":"application/json","data":{"room":"poison","seq":0}}`, id, events.TypeMessageSent, events.SourceChatroom)
+			`"datacontenttype":"application/json","data":{"room":"poison","seq":0}}`, id, typ, events.SourceChatroom)
 	}
+	bad := func(id string) []byte { return typed(events.TypeMessageSent, id) }
 	next := func() string { p.n++; return fmt.Sprint(poisonPrefix, p.n) }
 	letter := func(contentType, id string, body []byte, ids ...string) error {
 		err := p.publish(ctx, amqp.Publishing{
@@ -58,10 +60,11 @@ func (p *poison) plant(ctx context.Context) error {
 		}
 		return err
 	}
-	a, b, c, d := next(), next(), next(), next()
+	a, b, c, d, e := next(), next(), next(), next(), next()
 	return errors.Join(
 		letter(events.ContentType, a, []byte(`{"no JSON`), a),
 		letter(events.ContentType, b, bad(b), b),
+		letter(events.ContentType, e, typed(strings.Repeat("t", 300), e), e),
 		letter(events.ContentTypeBatch, c, events.EncodeBatch([][]byte{bad(c), bad(d)}), c, d),
 	)
 }

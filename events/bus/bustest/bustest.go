@@ -45,6 +45,7 @@ func Run(t *testing.T, open func(t *testing.T) Env) {
 		{"StopPoisonsNothing", stopPoisonsNothing},
 		{"PermanentErrorAloneOutOfABatch", permanentAlone},
 		{"UnreadableMessageIsPoison", unreadable},
+		{"PoisonOfAnySizeIsPutAway", oversized},
 		{"OutageIsRetriedAndNeverPoisoned", outage},
 		{"PanicIsRetriedAndNeverPoisoned", panics},
 		{"BacklogTravelsInBatches", batches},

@@ -1,10 +1,14 @@
 package bustest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/rafaeldepontes/go-chat/events"
 	"github.com/rafaeldepontes/go-chat/events/bus"
@@ -76,6 +80,42 @@ func unreadable(t *testing.T, e Env) {
 	for _, d := range e.Dead(t) {
 		if got, want := string(d.Body), "{no json"; got != want {
 			t.Errorf("body: got %q, want %q", got, want)
+		}
+	}
+}
+
+// What AMQP has no room for, in a short string or in one frame, does not keep a poison message in its queue.
+func oversized(t *testing.T, e Env) {
+	r := newRecorder(nil)
+	Consume(t, e.Transport, fast(), r.handle)
+	ready(t, e)
+	event := func(spec, id, typ, sentAt string) []byte {
+		return fmt.Appendf(nil, `{"specversion":%q,"id":%q,"type":%q,"source":"s","data":{"room":"r","seq":1,"kind":"message","id":"1","from":"a","sent_at":%q}}`, spec, id, typ, sentAt)
+	}
+	long := func(n int) string { return strings.Repeat("é", n/2) }
+	bodies := [][]byte{
+		event("1.0", "r/1", long(300), "2026-01-01T00:00:00Z"),
+		event("1.0", long(300), events.TypeMessageSent, "never"),
+		event(long(200_000), "r/1", events.TypeMessageSent, "2026-01-01T00:00:00Z"),
+		event("1.0", "r/1", events.TypeMessageSent, long(200_000)),
+	}
+	for _, body := range append(bodies, MessageSent(t, room, 1)) {
+		if err := Await(t, "publish", publish(e.Transport, events.ContentType, body)); err != nil {
+			t.Fatalf("publish: %v", err)
+		}
+	}
+	r.await(t, 1, 1)
+	var dead []DeadLetter
+	rabbit.Eventually(t, "a dead letter of each", func() bool { dead = e.Dead(t); return len(dead) == len(bodies) })
+	for _, d := range dead {
+		if !slices.ContainsFunc(bodies, func(b []byte) bool { return bytes.Equal(b, d.Body) }) {
+			t.Errorf("body: got %.100s…", d.Body)
+		}
+		if reason := d.Headers[bus.HeaderReason]; reason == "" || len(reason) > 4096 || !utf8.ValidString(reason) {
+			t.Errorf("reason: got %d bytes, %.100s…", len(reason), reason)
+		}
+		if d.ID == "" || len(d.ID) > 255 || !utf8.ValidString(d.ID) {
+			t.Errorf("id: got %d bytes", len(d.ID))
 		}
 	}
 }
