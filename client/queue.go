@@ -47,7 +47,10 @@ const compactEvery = 1000
 func QueueFile(server, user string) string {
 	host := server
 	if u, err := url.Parse(server); err == nil && u.Host != "" {
-		host = u.Scheme + "://" + u.Host
+		host = u.Scheme + "://" + u.Host + strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/ws")
+		if u.RawQuery != "" {
+			host += "?" + u.RawQuery
+		}
 	}
 	sum := sha256.Sum256([]byte(host + "\x00" + user))
 	safe := func(s string) string {

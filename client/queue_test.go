@@ -142,7 +142,7 @@ func TestQueueIsSharedByProcesses(t *testing.T) {
 func TestQueueFilesDifferByServerAndUser(t *testing.T) {
 	t.Parallel()
 	seen := make(map[string]string)
-	for _, server := range []string{"ws://host:8080", "ws://host:8081", "wss://host:8080", "ws://höst"} {
+	for _, server := range []string{"ws://host:8080", "ws://host:8081", "wss://host:8080", "ws://höst", "ws://host:8080/a", "ws://host:8080/b", "ws://host:8080/b?c=1"} {
 		for _, user := range []string{"ann", "bob", "a/../b", "a_.._b", "é", strings.Repeat("é", 50)} {
 			name := client.QueueFile(server, user)
 			if other, twice := seen[name]; twice {
@@ -154,7 +154,12 @@ func TestQueueFilesDifferByServerAndUser(t *testing.T) {
 			}
 		}
 	}
-	if a, b := client.QueueFile("ws://host:8080", "ann"), client.QueueFile("ws://host:8080/ws", "ann"); a != b {
-		t.Errorf("got %s and %s for one server", a, b)
+	for _, prefix := range []string{"", "/a"} { // all of them dial the same
+		want := client.QueueFile("ws://host:8080"+prefix, "ann")
+		for _, path := range []string{"/", "/ws", "/ws/"} {
+			if got := client.QueueFile("ws://host:8080"+prefix+path, "ann"); got != want {
+				t.Errorf("%s%s: got %s, want %s", prefix, path, got, want)
+			}
+		}
 	}
 }

@@ -25,6 +25,7 @@ type sender struct {
 	std    stdio
 	queue  *client.Queue
 	client *client.Client
+	rooms  *visits
 
 	// Owned by the goroutine of read; read by others once written is closed.
 	bad     int // lines that cannot be sent
@@ -75,15 +76,7 @@ func runSend(parent context.Context, std stdio, cfg sendConfig) error {
 	if s.client, err = client.New(o); err != nil {
 		return err
 	}
-	rooms := map[string]bool{cfg.room: true}
-	for _, m := range left {
-		rooms[m.Room] = true
-	}
-	for room := range rooms {
-		if err := s.client.Join(room, nil); err != nil {
-			return err
-		}
-	}
+	s.rooms = newVisits(s.client)
 	return s.run(parent, left)
 }
 
@@ -206,6 +199,9 @@ func (s *sender) put(ctx context.Context, written chan<- client.Queued, batch []
 func (s *sender) feed(ctx context.Context, left []client.Queued, written <-chan client.Queued, ways chan<- onWay) error {
 	before := make(map[string]bool, len(left))
 	give := func(m client.Queued, earlier bool) error {
+		if err := s.rooms.enter(ctx, m.Room); err != nil {
+			return err
+		}
 		sending, err := s.client.Submit(ctx, m.Room, m.Text, m.ID)
 		var ferr *frame.Error
 		if err != nil && !errors.As(err, &ferr) {
@@ -251,6 +247,7 @@ func (s *sender) collect(ctx context.Context, ways <-chan onWay) error {
 		if err := s.await(ctx, w); err != nil {
 			return err
 		}
+		s.rooms.done(w.Room)
 	}
 }
 

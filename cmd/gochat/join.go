@@ -19,6 +19,7 @@ const (
 	defaultRoom = "lobby"
 	// lastWords is how long leaving waits for what was said and is not accepted yet.
 	lastWords      = 10 * time.Second
+	lastWordsSoon  = 500 * time.Millisecond // when it tells that it waits
 	historyTimeout = 10 * time.Second
 )
 
@@ -130,7 +131,7 @@ func (t *talk) loop(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			t.view.say("")
-			return nil
+			return t.leave(context.WithoutCancel(ctx))
 		case err := <-t.ended:
 			return err
 		case l, ok := <-t.lines:
@@ -150,8 +151,9 @@ func (t *talk) loop(ctx context.Context) error {
 
 // leave waits for what was said last.
 func (t *talk) leave(ctx context.Context) error {
-	timer := time.NewTimer(lastWords)
+	timer, soon := time.NewTimer(lastWords), time.NewTimer(lastWordsSoon)
 	defer timer.Stop()
+	defer soon.Stop()
 	for {
 		n := t.view.unsettled()
 		if n == 0 {
@@ -161,12 +163,21 @@ func (t *talk) leave(ctx context.Context) error {
 		case <-t.view.settled:
 		case err := <-t.ended:
 			return err
+		case <-soon.C:
+			t.view.say(fmt.Sprintf("waiting until %s accepted; Ctrl-C ends at once", isOrAre(n)))
 		case <-ctx.Done():
 			return fmt.Errorf("%s not accepted", count(n, "message"))
 		case <-timer.C:
 			return fmt.Errorf("%s not accepted", count(n, "message"))
 		}
 	}
+}
+
+func isOrAre(n int) string {
+	if n == 1 {
+		return "1 message is"
+	}
+	return count(n, "message") + " are"
 }
 
 // line acts on one line of the user.

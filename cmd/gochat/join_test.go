@@ -141,6 +141,46 @@ func TestJoinReconnectsVisiblyAndSaysWhatWasTypedMeanwhile(t *testing.T) {
 	}
 }
 
+// What was said last is accepted before an interrupt ends the program, or it is told.
+func TestJoinWaitsForItsLastWordsWhenItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, mute := range map[string]bool{"accepted late": false, "the server leaves": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			said, interrupted := make(chan struct{}), make(chan struct{})
+			s := newClientServer(t, func(_ int, f frame.Client) []string {
+				switch f.Type {
+				case frame.TypeHello:
+					return []string{welcomeFrame(time.Minute)}
+				case frame.TypeJoin:
+					return []string{joinedFrame(f, 0, 0)}
+				case frame.TypeSend:
+					close(said)
+					<-interrupted
+					if mute {
+						return []string{`{"type":"bye","code":4102,"message":"banned"}`}
+					}
+					return []string{
+						fmt.Sprintf(`{"type":"accepted","id":%q,"room":"ops","seq":1,"sent_at":"2026-01-02T15:04:05.678Z"}`, f.ID),
+						`{"type":"events","room":"ops","events":[` + eventJSON(1, f.ID, "ann", "important") + `]}`,
+					}
+				}
+				return nil
+			})
+			p := startProgram(t, "join", "ops", "--name", "ann", "--server", s.url)
+			p.out.await(t, "you are ann")
+			p.say("important")
+			<-said
+			p.cancel()
+			p.out.await(t, "waiting until 1 message is accepted; Ctrl-C ends at once")
+			close(interrupted)
+			if err := p.wait(); (err != nil) != mute {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
+}
+
 func TestJoinTellsWhyTheServerSendsItAway(t *testing.T) {
 	t.Parallel()
 	s := newClientServer(t, func(int, frame.Client) []string {

@@ -197,6 +197,56 @@ func TestSendOfManyLinesKeepsOrderOverLostAnswers(t *testing.T) {
 	}
 }
 
+// A connection may be in some rooms only, and a join too many would be refused together with what waits for its room.
+func TestSendToMoreRoomsThanAConnectionMayBeIn(t *testing.T) {
+	t.Parallel()
+	const rooms, allowed = 130, 100
+	in, most, got := map[string]bool{}, 0, map[string]int{}
+	s := newClientServer(t, func(_ int, f frame.Client) []string { // one connection: frame by frame
+		switch f.Type {
+		case frame.TypeHello:
+			return []string{welcomeFrame(time.Minute)}
+		case frame.TypeJoin:
+			if len(in) >= allowed {
+				return []string{string(frame.Encode(frame.Errorf(frame.Forbidden, f.ID, "too many rooms")))}
+			}
+			in[f.Room] = true
+			most = max(most, len(in))
+			return []string{joinedFrame(f, 0, 0)}
+		case frame.TypeLeave:
+			delete(in, f.Room)
+		case frame.TypeSend:
+			got[f.Room]++
+			return []string{fmt.Sprintf(`{"type":"accepted","id":%q,"room":%q,"seq":%d,"sent_at":"2026-01-02T15:04:05.678Z"}`, f.ID, f.Room, got[f.Room])}
+		}
+		return nil
+	})
+	dir := t.TempDir()
+	q, _, err := client.OpenQueue(dir, s.url, "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 * rooms {
+		if err := q.Add(client.Queued{ID: fmt.Sprint("id", i), Room: fmt.Sprint("host-", i%rooms), Text: "x", At: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := startProgram(t, sendArgs(s.url, dir, "one more")...)
+	if err := p.wait(); err != nil {
+		t.Fatalf("%v\n%s", err, p.err)
+	}
+	s.h.CloseClientConnections() // nothing is counted any more
+	s.h.Close()
+	for i := range rooms {
+		if room := fmt.Sprint("host-", i); got[room] != 2 {
+			t.Errorf("%s: got %d messages, want 2", room, got[room])
+		}
+	}
+	if left := queued(t, dir, s.url); len(left) != 0 || most > allowed {
+		t.Errorf("%d messages are left, %d rooms at once", len(left), most)
+	}
+}
+
 func TestInterruptedSendLeavesItsMessagesQueued(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
