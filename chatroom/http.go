@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
@@ -19,6 +20,15 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /v1/rooms/{room}/messages", s.postMessage)
 	mux.HandleFunc("GET /v1/rooms/{room}/events", s.getEvents)
 	return mux
+}
+
+// HTTPServer returns a server with the deadlines that suit [Server.Handler]: each answer is small and soon there, and a
+// WebSocket has deadlines of its own from the upgrade on.
+func HTTPServer(h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
+		IdleTimeout: 2 * time.Minute,
+	}
 }
 
 // serveWS upgrades and returns: the buffers and the stack of the handler are freed while the connection lives.

@@ -2,14 +2,24 @@ package chatroom
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/rafaeldepontes/go-chat/chatroom/frame"
 )
+
+// pageBytes bounds the events of a page as they are encoded, where a control character takes six bytes.
+const pageBytes = 1 << 20
 
 // page reads a page of a room's history, for people who need not have joined it. With neither after nor before it is
 // the last page. A room that nobody made yet is empty.
 func (s *Server) page(ctx context.Context, room string, after, before *int64, limit int) (frame.History, error) {
 	p := frame.History{Room: room, Complete: true, Events: []frame.Event{}}
+	select {
+	case s.pages <- struct{}{}:
+		defer func() { <-s.pages }()
+	case <-ctx.Done():
+		return p, fmt.Errorf("wait for other pages, to read one of %s: %w", room, ctx.Err())
+	}
 	heads, err := s.store.Heads(ctx, []string{room})
 	if err != nil {
 		return p, err
@@ -38,7 +48,7 @@ func (s *Server) page(ctx context.Context, room string, after, before *int64, li
 	if err != nil {
 		return p, err
 	}
-	if len(evs) > 0 {
+	if evs = clip(evs, after == nil); len(evs) > 0 {
 		p.Events = evs
 		if after != nil {
 			p.Complete = evs[len(evs)-1].Seq >= head
@@ -47,6 +57,25 @@ func (s *Server) page(ctx context.Context, room string, after, before *int64, li
 		}
 	}
 	return p, nil
+}
+
+// clip keeps of a page what fits into pageBytes, and at least one event: the last ones where it looks backward.
+func clip(evs []frame.Event, backward bool) []frame.Event {
+	bytes := 0
+	for n := range evs {
+		at := n
+		if backward {
+			at = len(evs) - 1 - n
+		}
+		if bytes += len(frame.Encode(evs[at])); bytes <= pageBytes || n == 0 {
+			continue
+		}
+		if backward {
+			return evs[at+1:]
+		}
+		return evs[:at]
+	}
+	return evs
 }
 
 // storedMark tells how far a room is stored: what the outbox still holds is not known to be. head was read before.

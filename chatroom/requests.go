@@ -29,7 +29,7 @@ func (s *session) handle(b []byte) (joins bool) {
 	case frame.TypeSend:
 		s.send(c)
 	case frame.TypeHistory:
-		s.work.Go(func() { s.history(c) })
+		s.history(c)
 	case frame.TypeTyping:
 		s.tellTyping(c)
 	}
@@ -195,18 +195,43 @@ func (s *Server) refuse(id string, err error) *frame.Error {
 	}
 }
 
-// history answers a page. It runs beside the read loop, so that a slow database does not hold up the sends.
+// history puts a request for a page in line. Pages are read beside the read loop, so that a slow database does not hold up
+// the sends.
 func (s *session) history(c frame.Client) {
+	s.work.Add(1)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = append(s.asked, c)
+	s.readPagesLocked()
+}
+
+// readPagesLocked starts to read the pages that are asked for and have a slot. The session's mu is held.
+func (s *session) readPagesLocked() {
+	for len(s.asked) > 0 && s.pages < pageSlots {
+		c := s.asked[0]
+		if s.asked = s.asked[1:]; len(s.asked) == 0 {
+			s.asked = nil
+		}
+		s.pages++
+		go s.readPage(c)
+	}
+}
+
+// readPage answers a request for a page, whose slot goes on to the answer.
+func (s *session) readPage(c frame.Client) {
+	defer s.work.Done()
 	ctx, cancel := context.WithTimeout(s.ctx, openTimeout)
 	defer cancel()
+	var answer any
 	page, err := s.srv.page(ctx, c.Room, c.After, c.Before, *c.Limit)
 	if err != nil {
-		s.answer(s.srv.refuse(c.ID, err))
-		return
+		answer = s.srv.refuse(c.ID, err)
+	} else {
+		answer = frame.Events{
+			Type: frame.TypeEvents, ID: c.ID, Room: c.Room, Events: page.Events, Complete: &page.Complete,
+		}
 	}
-	s.answer(frame.Events{
-		Type: frame.TypeEvents, ID: c.ID, Room: c.Room, Events: page.Events, Complete: &page.Complete,
-	})
+	s.queue(reply{data: frame.Encode(answer), slot: true, page: true})
 }
 
 // tellTyping tells the others; it has no answer, and is dropped where the room is not joined or the user types too often.

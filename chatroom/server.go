@@ -63,6 +63,10 @@ type Options struct {
 // maxCatchUps is how many pages for readers who lag are read from the databases at once.
 const maxCatchUps = 16
 
+// maxPages is how many pages of history are read at once, for all who ask: fewer than the database pool has
+// connections, so that accepting finds one however many pages are asked for.
+const maxPages = 8
+
 // Server is the chat room. Make it with [New], mount [Server.Handler], and run [Server.Run].
 type Server struct {
 	// Immutable after New.
@@ -77,7 +81,8 @@ type Server struct {
 	rates    *rates
 	metrics  *metrics
 	upgrader websocket.Upgrader
-	catchUps chan struct{}
+	catchUps chan struct{} // holds one for each page being read
+	pages    chan struct{} // likewise
 
 	catchingUp atomic.Int64 // readers that wait for a page
 
@@ -107,8 +112,8 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	}
 	s := &Server{
 		opts: o, log: o.Logger, store: o.Store, epoch: epoch, rates: newRates(o.SendRate, o.SendBurst),
-		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps), flushers: newFlushers(),
-		live: make(map[*session]struct{}),
+		metrics: newMetrics(o.Metrics), catchUps: make(chan struct{}, maxCatchUps), pages: make(chan struct{}, maxPages),
+		flushers: newFlushers(), live: make(map[*session]struct{}),
 	}
 	s.ctx, s.stop = context.WithCancelCause(context.WithoutCancel(ctx))
 	limits := logLimits{count: o.RecentEvents, bytes: o.RecentBytes, ttl: o.RecentTTL, total: o.RecentTotal}

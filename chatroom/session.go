@@ -23,6 +23,9 @@ const (
 	// slots is how many requests of one connection may be unanswered. A client that sends more is not read from until
 	// an answer has left, which bounds what a session can hold.
 	slots = 64
+	// pageSlots is how many of them may be pages that are read, or wait to be written. Further requests for pages wait in
+	// their order: a page is ten thousand times as large as the request for it.
+	pageSlots = 4
 	// hardFrame is where a too large frame is not worth reading to its end any more.
 	hardFrame = 1 << 20
 	maxRooms  = 100
@@ -51,8 +54,11 @@ type session struct {
 	subs    []*subscription // at most maxRooms
 	dirty   []*subscription // to be written to
 	replies []reply
+	framed  int            // how many of them are in what is being written
 	pending int            // slots that are taken
 	freed   chan struct{}  // closed when one is given back; nil while nobody waits
+	pages   int            // page slots that are taken
+	asked   []frame.Client // requests for pages that wait for a page slot
 	typing  []frame.Typing // bounded, the rest is dropped
 	pong    *[]byte        // the last ping that was not answered
 	timer   *time.Timer    // of the heartbeat
@@ -64,10 +70,10 @@ type session struct {
 	where   place
 }
 
-// reply is a frame that answers a request; it holds a slot until it is written.
+// reply is a frame that answers a request; it holds a slot, and a page slot where it is a page, until it is written.
 type reply struct {
-	data []byte
-	slot bool
+	data       []byte // nil once it is framed
+	slot, page bool
 }
 
 // goodbye is a reason to end a session that the client is told.

@@ -91,7 +91,9 @@ func (s *session) writeLoop() {
 			}
 		case s.written != nil:
 			if !s.failed {
+				s.mu.Unlock() // a flusher must not wait for a client that does not read
 				s.sayBye(&w)
+				s.mu.Lock()
 			}
 			close(s.written)
 			return
@@ -156,6 +158,7 @@ func (s *session) heartbeat() {
 // w is empty. The session's mu is held.
 func (s *session) composeLocked(w *frameBuffer) {
 	w.reset()
+	s.dropRepliesLocked(s.framed) // what was composed before is written
 	if s.failed {
 		s.dropRepliesLocked(len(s.replies))
 		return
@@ -168,12 +171,12 @@ func (s *session) composeLocked(w *frameBuffer) {
 		w.control(websocket.PongMessage, *s.pong)
 		s.pong = nil
 	}
-	answered := 0
-	for answered < len(s.replies) && w.len() < writeBytes {
-		w.text(s.replies[answered].data)
-		answered++
+	for s.framed < len(s.replies) && w.len() < writeBytes {
+		r := &s.replies[s.framed]
+		w.text(r.data)
+		r.data = nil // it may take long to write the copy
+		s.framed++
 	}
-	s.dropRepliesLocked(answered)
 	for len(s.dirty) > 0 && w.len() < writeBytes {
 		sub := s.dirty[0]
 		s.dirty = slices.Delete(s.dirty, 0, 1)
@@ -344,8 +347,13 @@ func (s *session) dropRepliesLocked(n int) {
 		if r.slot {
 			s.releaseLocked()
 		}
+		if r.page {
+			s.pages--
+		}
 	}
+	s.framed = 0
 	if s.replies = slices.Delete(s.replies, 0, n); len(s.replies) == 0 {
 		s.replies = nil
 	}
+	s.readPagesLocked()
 }
