@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/rafaeldepontes/go-chat/internal/admin"
@@ -104,4 +108,60 @@ func TestTheAdminListenerMayBeOff(t *testing.T) {
 	if serve, err := openAdmin(t.Context(), at(), admin.New(), slog.New(slog.DiscardHandler)); serve != nil || err != nil {
 		t.Errorf("got a part (%v), %v", serve != nil, err)
 	}
+}
+
+// The start asks the database for several things over several connections, and it may go away before any of them.
+func TestADatabaseThatGoesAwayDuringTheStartIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	for lost := range 4 {
+		for name, args := range map[string][]string{"persister": nil, "chatroom": {"--history-addr", "127.0.0.1:1"}} {
+			t.Run(fmt.Sprintf("%s, connection %d", name, lost+1), func(t *testing.T) {
+				t.Parallel()
+				in := newInstallation(t)
+				u, err := url.Parse(in.flags[1])
+				if err != nil {
+					t.Fatal(err)
+				}
+				u.Host = losing(t, u.Host, lost)
+				in.flags[1] = u.String()
+				in.start(name, append(args, "--listen", "127.0.0.1:0", "--admin-listen", "off")...)
+			})
+		}
+	}
+}
+
+// losing forwards connections to a server, all but one, which ends before its first byte.
+func losing(t *testing.T, server string, lost int) (addr string) {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for n := 0; ; n++ {
+			client, err := lis.Accept()
+			if err != nil {
+				return
+			}
+			if n == lost {
+				_ = client.Close()
+				continue
+			}
+			up, err := net.Dial("tcp", server)
+			if err != nil {
+				t.Error(err)
+				_ = client.Close()
+				return
+			}
+			pass := func(to, from net.Conn) {
+				_, _ = io.Copy(to, from)
+				_, _ = to.Close(), from.Close()
+			}
+			wg.Go(func() { pass(up, client) })
+			wg.Go(func() { pass(client, up) })
+		}
+	})
+	t.Cleanup(func() { _ = lis.Close(); wg.Wait() })
+	return lis.Addr().String()
 }

@@ -95,31 +95,46 @@ func (a *assembly) close() {
 
 // openPool waits for PostgreSQL, and sees that the service's schema is of this binary's version.
 func (a *assembly) openPool(ctx context.Context, at namedURL, service migrations.Service) (*pgxpool.Pool, error) {
-	pool, err := db.WaitPostgres(ctx, at.url, db.Options{ApplicationName: "gochat " + string(service)}, func(err error, pause time.Duration) {
-		a.logger.Warn("waiting for the database", "error", err, "retry_in", pause)
+	var pool *pgxpool.Pool
+	var installation string
+	err := a.awaitDatabase(ctx, func() (err error) {
+		pool, err = db.OpenPostgres(ctx, at.url, db.Options{ApplicationName: "gochat " + string(service)})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err != nil {
+				pool.Close()
+			}
+		}()
+		m, err := migrations.Postgres(at.url, service)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(m.Check(ctx), m.Close()); err != nil {
+			return err
+		}
+		installation, err = db.Identity(ctx, pool)
+		return err
 	})
 	if err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
 		return nil, err
 	}
 	a.onClose(func() error { pool.Close(); return nil })
-	m, err := migrations.Postgres(at.url, service)
-	if err != nil {
-		return nil, err
-	}
-	err = errors.Join(m.Check(ctx), m.Close())
-	if err != nil {
-		return nil, err
-	}
-	installation, err := db.Identity(ctx, pool)
-	if err != nil {
-		return nil, err
-	}
 	a.recorder.Belongs(installation)
 	a.admin.AddCheck("database", pool.Ping)
 	return pool, nil
+}
+
+// awaitDatabase does a part of the start that the database answers, as often as it is away meanwhile.
+func (a *assembly) awaitDatabase(ctx context.Context, part func() error) error {
+	err := db.Wait(ctx, func(err error, pause time.Duration) {
+		a.logger.Warn("waiting for the database", "error", err, "retry_in", pause)
+	}, part)
+	if err != nil && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
 }
 
 // dialBroker starts the connections to RabbitMQ; they are made, and made again, in the background.
@@ -237,8 +252,8 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 			}
 		}
 	}
-	server, err := chatroom.New(ctx, options)
-	if err != nil {
+	var server *chatroom.Server
+	if err := a.awaitDatabase(ctx, func() (err error) { server, err = chatroom.New(ctx, options); return err }); err != nil {
 		return err
 	}
 	// The room goes on to hear of stored marks while it stops, and the relay publishes what it accepted last.
@@ -262,10 +277,8 @@ func (a *assembly) addChatroom(ctx context.Context, t bus.Transport, c chatConfi
 	if parts.web != nil {
 		mux.Handle("/", parts.web)
 	}
-	web := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
-	}
+	web := chatroom.HTTPServer(mux)
+	web.ErrorLog = slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug)
 	a.group.Add("listener", lifecycle.HTTP(web, lis, stopGrace))
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -28,11 +29,11 @@ func (e *OpenError) Error() string { return "DATABASE_URL: " + e.reason }
 
 func (e *OpenError) Unwrap() error { return e.err }
 
-// Retryable tells whether an error of opening may heal without a person: the server is not there yet, or starts, or is
-// full. A wrong URL, a refused login or a missing database is final.
+// Retryable tells whether an error of opening, or of a first question, may heal without a person: the server is not there
+// yet, or any more, or starts, or is full. A wrong URL, a refused login or a missing database is final.
 func Retryable(err error) bool {
 	var oe *OpenError
-	return errors.As(err, &oe) && oe.retryable
+	return errors.As(Explain(new(pgx.ConnConfig), err), &oe) && oe.retryable
 }
 
 // connString is how a connection string begins: a URL, or the keyword form of libpq (host=… dbname=…).
@@ -104,7 +105,7 @@ func Explain(cfg *pgx.ConnConfig, err error) error {
 		return heals("cannot reach %s: no such socket; is PostgreSQL running?", host)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
 		return heals("cannot reach %s: no answer in time; is the address right and the network open?", host)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.As(err, &ne):
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, driver.ErrBadConn), errors.As(err, &ne):
 		return heals("cannot reach %s: %s", host, lastLine(err))
 	}
 	return err
@@ -160,3 +161,11 @@ func lastLine(err error) string {
 
 // hasParam tells whether a connection string, URL or keyword form, sets a parameter.
 func hasParam(url, name string) bool { return strings.Contains(url, name+"=") }
+
+// IsTooLarge tells whether the server refused a row since it, or its entry in an index, exceeds a limit of the server's. The
+// SQLSTATE, program limit exceeded, is also that of a server that runs out of transaction ids and takes none any more, which
+// says nothing of the row; the server names its source file, whatever its language is.
+func IsTooLarge(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "54000" && pg.File != "varsup.c" && pg.File != "multixact.c"
+}

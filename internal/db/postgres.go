@@ -65,14 +65,14 @@ func OpenPostgres(ctx context.Context, url string, o Options) (*pgxpool.Pool, er
 	return pool, nil
 }
 
-// WaitPostgres is [OpenPostgres] that tries again, with a growing pause of at most 5 s, while the error may heal.
-// onRetry hears of each failed try and the pause that follows it; it may be nil. Ends with the last error when it is
-// final or ctx is done.
-func WaitPostgres(ctx context.Context, url string, o Options, onRetry func(err error, pause time.Duration)) (*pgxpool.Pool, error) {
+// Wait calls try again, with a growing pause of at most 5 s, while its error may heal: [Retryable]. A start is more than one
+// call, and the server may go away between any two, so that try does all of them. onRetry hears of each failed try and of the
+// pause that follows it; it may be nil. Ends with the last error when it is final or ctx is done.
+func Wait(ctx context.Context, onRetry func(err error, pause time.Duration), try func() error) error {
 	for pause := 250 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		pool, err := OpenPostgres(ctx, url, o)
+		err := try()
 		if err == nil || !Retryable(err) {
-			return pool, err
+			return err
 		}
 		if onRetry != nil {
 			onRetry(err, pause)
@@ -82,7 +82,7 @@ func WaitPostgres(ctx context.Context, url string, o Options, onRetry func(err e
 		case <-t.C:
 		case <-ctx.Done():
 			t.Stop()
-			return nil, err
+			return err
 		}
 	}
 }

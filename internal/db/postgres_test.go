@@ -3,12 +3,14 @@ package db_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
@@ -125,7 +127,7 @@ func TestOpenPostgresErrors(t *testing.T) {
 }
 
 // A server that starts after its clients is found; a final error ends the wait at once.
-func TestWaitPostgres(t *testing.T) {
+func TestWait(t *testing.T) {
 	t.Parallel()
 	l := mustListen(t)
 	addr := l.Addr().String()
@@ -137,7 +139,11 @@ func TestWaitPostgres(t *testing.T) {
 	target := u.Host
 	u.Host = addr
 	started := false
-	pool, err := db.WaitPostgres(t.Context(), u.String(), db.Options{MaxConns: 1}, func(err error, pause time.Duration) {
+	var pool *pgxpool.Pool
+	open := func(ctx context.Context) func() error {
+		return func() (err error) { pool, err = db.OpenPostgres(ctx, u.String(), db.Options{MaxConns: 1}); return err }
+	}
+	err = db.Wait(t.Context(), func(err error, pause time.Duration) {
 		if !db.Retryable(err) || pause <= 0 {
 			t.Errorf("onRetry: %v, %s", err, pause)
 		}
@@ -145,7 +151,7 @@ func TestWaitPostgres(t *testing.T) {
 			started = true
 			forward(t, addr, target)
 		}
-	})
+	}, open(t.Context()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,13 +161,13 @@ func TestWaitPostgres(t *testing.T) {
 	}
 
 	u.Host, u.Path = target, "/gochat_none"
-	if _, err := db.WaitPostgres(t.Context(), u.String(), db.Options{}, nil); err == nil || db.Retryable(err) {
+	if err := db.Wait(t.Context(), nil, open(t.Context())); err == nil || db.Retryable(err) {
 		t.Errorf("missing database: got %v, want a final error", err)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	u.Host = "127.0.0.1:1"
-	if _, err := db.WaitPostgres(ctx, u.String(), db.Options{}, func(error, time.Duration) { cancel() }); err == nil {
+	if err := db.Wait(ctx, func(error, time.Duration) { cancel() }, open(ctx)); err == nil {
 		t.Error("cancelled: got no error")
 	}
 }
@@ -174,4 +180,17 @@ func mustListen(t *testing.T) net.Listener {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return l
+}
+
+// Both have the SQLSTATE 54000. The second is how PostgreSQL tells that it runs out of transaction ids.
+func TestIsTooLarge(t *testing.T) {
+	t.Parallel()
+	pool, _ := dbtest.Postgres(t)
+	_, err := pool.Exec(t.Context(), "INSERT INTO chatroom.rooms (room, head) SELECT string_agg(md5(i::text), ''), 0 FROM generate_series(1, 1000) i")
+	if !db.IsTooLarge(err) {
+		t.Errorf("a key that no index holds: got %v", err)
+	}
+	if err := fmt.Errorf("insert: %w", &pgconn.PgError{Code: "54000", File: "varsup.c", Routine: "GetNewTransactionId"}); db.IsTooLarge(err) {
+		t.Errorf("%v says nothing of a row", err)
+	}
 }
