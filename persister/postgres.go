@@ -149,15 +149,15 @@ func columnsOf(evs []events.MessageSent, idx []int) columns {
 }
 
 // refusesValues tells whether the server refused what a row holds: data exception (22), integrity constraint violation
-// (23), program limit exceeded (54). All else is an outage, also a missing table: that heals by a migration, and no
-// message may be thrown away for it.
+// (23), a row or its index entry too large. All else is an outage, also a missing table: that heals by a migration, and no message may
+// be thrown away for it.
 func refusesValues(err error) bool {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || len(pg.Code) != 5 {
 		return false
 	}
 	class := pg.Code[:2]
-	return class == "22" || class == "23" || class == "54"
+	return class == "22" || class == "23" || db.IsTooLarge(err)
 }
 
 // isDuplicate tells whether the server refused a row because its key is there.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/rafaeldepontes/go-chat/events"
+	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/internal/mutant"
 	"github.com/rafaeldepontes/go-chat/outbox"
 )
@@ -67,9 +68,9 @@ func (p *Postgres) attempt(ctx context.Context, cs []candidate, receipts []Recei
 	firsts, repeated := split(cs)
 	if commit && !mutant.NoRoomLock && !mutant.AsyncCommit { // these mutants are of the long way
 		if len(cs) == 1 {
-			left, err := p.attemptOne(ctx, cs[0], receipts)
-			if !isRace(err) {
-				return left, err
+			accepted, err := p.attemptOne(ctx, cs[0], receipts)
+			if accepted || err != nil && !isRace(err) {
+				return nil, err
 			}
 		}
 		if len(cs) > 1 && len(repeated) == 0 && !p.caution.Warned() {
@@ -245,7 +246,7 @@ func isRace(err error) bool {
 // isBadRow tells errors that come from a row's content: data exceptions, failed checks, and an index entry too large.
 func isBadRow(err error) bool {
 	code := sqlState(err)
-	return strings.HasPrefix(code, "22") || code == "23514" || code == "23502" || code == "54000"
+	return strings.HasPrefix(code, "22") || code == "23514" || code == "23502" || db.IsTooLarge(err)
 }
 
 // sqlState is the code of an error that ended the statement and no more; of others, and of unknown outcomes, "".

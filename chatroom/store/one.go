@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"errors"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -14,10 +13,13 @@ import (
 
 // oneSQL accepts one send, in a transaction that is this statement alone. The update locks the room and counts from the
 // head that it finds when it has the lock. A duplicate that another replica commits while it waits is not in the
-// statement's snapshot; then the key is refused as not unique, which is a race, and the next try finds the duplicate.
+// statement's snapshot; then the key is refused as not unique, which is a race. It accepts nothing, and has no row, where the
+// send is known already or its room is missing: the long way tells which. It must not be this statement that says of a known
+// send that it is accepted: a transaction that wrote nothing does not wait for a synchronous standby, which the known one may
+// lack still.
 var oneSQL = `
 WITH known AS MATERIALIZED (
-    SELECT room, seq, digest, sent_at FROM chatroom.accepted WHERE sender = $1 AND id = $2` +
+    SELECT FROM chatroom.accepted WHERE sender = $1 AND id = $2` +
 	mutant.Text(mutant.NoIdempotencyKey, ` AND false`) + `
 ), fresh AS (
     UPDATE chatroom.rooms SET head = head + 1 WHERE room = $3 AND NOT EXISTS (SELECT FROM known) RETURNING head AS seq
@@ -31,36 +33,27 @@ WITH known AS MATERIALIZED (
     FROM fresh
 ), appended AS (` + outbox.AppendFrom("event") + `
 )
-SELECT seq, room, digest, sent_at FROM known UNION ALL SELECT seq, NULL, NULL, NULL FROM fresh`
+SELECT seq FROM fresh`
 
 // attemptOne is [Postgres.attempt] with commit for a single candidate, which a chat room with little to do has as a rule: a
-// statement of scalars needs half the server's time of one for any number.
-func (p *Postgres) attemptOne(ctx context.Context, c candidate, receipts []Receipt) (left []candidate, err error) {
+// statement of scalars needs half the server's time of one for any number. It accepts what is new, and nothing else.
+func (p *Postgres) attemptOne(ctx context.Context, c candidate, receipts []Receipt) (accepted bool, err error) {
 	in, err := columnsOf([]candidate{c})
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	var a prior
-	var room *string
-	var digest []byte
-	var sentAt *time.Time
+	var seq int64
 	err = p.alone(ctx, func(conn *pgxpool.Conn) error {
 		err := conn.QueryRow(ctx, oneSQL, c.send.Sender, c.send.ID, c.send.Room, c.digest[:], c.send.SentAt, in.shards[0],
-			in.before[0], in.between[0], in.after[0]).Scan(&a.seq, &room, &digest, &sentAt)
-		if errors.Is(err, pgx.ErrNoRows) { // its room is missing
-			left, err = []candidate{c}, nil
+			in.before[0], in.between[0], in.after[0]).Scan(&seq)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return nil
 		}
 		return err
 	})
-	switch {
-	case err != nil || len(left) > 0:
-		return left, err
-	case room != nil:
-		a.room, a.sentAt = *room, sentAt.UTC()
-		copy(a.digest[:], digest)
-		receipts[c.at] = judge(c, a, true)
-	default:
-		receipts[c.at] = Receipt{Seq: a.seq, SentAt: c.send.SentAt, Event: in.event(0, a.seq)}
+	if err != nil || seq == 0 {
+		return false, err
 	}
-	return nil, nil
+	receipts[c.at] = Receipt{Seq: seq, SentAt: c.send.SentAt, Event: in.event(0, seq)}
+	return true, nil
 }

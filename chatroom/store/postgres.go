@@ -158,14 +158,17 @@ func (p *Postgres) Accept(ctx context.Context, sends []Send) ([]Receipt, error) 
 			}
 		}
 		if isBadRow(err) {
-			cs, err = p.dropBad(ctx, cs, receipts)
+			var good []candidate
+			if good, err = p.dropBad(ctx, cs, receipts); err == nil {
+				cs = good
+			}
 		}
 		if err != nil && !isRace(err) {
 			break
 		}
 	}
 	switch {
-	case err == nil || len(cs) == 0:
+	case err == nil:
 		return receipts, nil
 	case committed: // a part is; only another try with the same sends can tell
 		return nil, fmt.Errorf("accept %d messages: %w: %w", len(sends), ErrUnknownOutcome, err)
