@@ -319,6 +319,10 @@ export class Chat {
     for (const e of this.outbox.of(this.name)) {
       if (this.flight.size >= IN_FLIGHT) return;
       if (e.failed || busy.has(e.room) || !this.rooms.get(e.room)?.joined) continue;
+      if (this.outbox.gone(e.id)) {
+        this.discard(e.id);
+        continue;
+      }
       if (!this.connection.send({ type: "send", id: e.id, room: e.room, text: e.text })) return;
       busy.add(e.room);
       const timer = setTimeout(() => {

@@ -3,8 +3,9 @@
 //
 // Each entry is a key of its own in localStorage, and names the tab that sends it: tabs never write each other's entries.
 // A tab holds a lock for as long as it lives; entries of a tab whose lock is gone are adopted by another one. Where the
-// browser has no locks (plain HTTP from another machine), a page adopts what it finds when it starts. Should two tabs
-// send one entry after all, the server answers the second with the first one's seq, since the id is the same.
+// browser has no locks (plain HTTP from another machine), a page adopts what it finds when it starts, be it of a tab that
+// lives: an entry that either of them discards is gone for both. Should two tabs send one entry after all, the server
+// answers the second with the first one's seq, since the id is the same.
 
 import { storage } from "./storage.js";
 import { uuidv7 } from "./ids.js";
@@ -15,6 +16,7 @@ const tabLock = (tab) => "gochat.tab." + tab;
 export class Outbox {
   #tab = uuidv7();
   #entries = new Map(); // id → entry, the ones that this tab sends
+  #adopted = false; // without locks, which cannot tell the entries of a tab that lives
 
   constructor() {
     navigator.locks?.request(tabLock(this.#tab), () => new Promise(() => {}));
@@ -34,6 +36,11 @@ export class Outbox {
 
   get(id) {
     return this.#entries.get(id);
+  }
+
+  // gone tells whether another tab has sent or discarded an entry of this one.
+  gone(id) {
+    return storage.gone(PREFIX + id);
   }
 
   // fail keeps an entry that the server refused for good, until a person decides.
@@ -59,9 +66,13 @@ export class Outbox {
     storage.remove(PREFIX + id);
   }
 
-  // adopt takes over the entries of tabs that are gone, and tells whether there were any.
+  // adopt takes over the entries of tabs that are gone, and tells whether there were any. Without locks it does so once.
   async adopt(from) {
-    if (!navigator.locks) return this.#take(from, null);
+    if (!navigator.locks) {
+      if (this.#adopted) return false;
+      this.#adopted = true;
+      return this.#take(from, null);
+    }
     return navigator.locks.request("gochat.adopt", async () => {
       const { held } = await navigator.locks.query();
       return this.#take(from, new Set(held.map((l) => l.name)));

@@ -2,7 +2,7 @@
 // memory for as long as the page does, and `durable` turns false so that the page can say so.
 
 const memory = new Map();
-export const storage = { durable: true, get, set, remove, keys };
+export const storage = { durable: true, get, set, remove, gone, keys };
 
 function get(key) {
   if (memory.has(key)) return memory.get(key);
@@ -30,6 +30,17 @@ function remove(key) {
     localStorage.removeItem(key);
   } catch {
     // Nothing was stored, so nothing is left behind.
+  }
+}
+
+// gone tells whether a key that was set has been removed, here or by another tab. What the browser does not let us ask
+// counts as there.
+function gone(key) {
+  if (memory.has(key)) return false;
+  try {
+    return localStorage.getItem(key) === null;
+  } catch {
+    return false;
   }
 }
 
