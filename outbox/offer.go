@@ -26,7 +26,7 @@ type offered struct {
 	bytes  int
 	last   map[string]int64 // highest seq of a key that is known
 	gap    bool             // the database may have rows that are not here
-	looked time.Time        // when the last fetch, or poll, began
+	looked time.Time        // when the last fetch, or poll, began; later, where the next poll is to wait
 	taken  time.Time        // when the last window was taken from here
 }
 
@@ -139,6 +139,13 @@ func (r *Relay) endPoll(began time.Time, overlooked bool) {
 	} else {
 		r.unmarked.polled()
 	}
+}
+
+// postponePoll lets a poll that failed wait for longer than Options.Poll.
+func (r *Relay) postponePoll(wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.offered.looked = time.Now().Add(wait)
 }
 
 // beginFetch returns the shards to look at, and their lease. What is offered from now on may be in the answer or not.

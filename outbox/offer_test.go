@@ -385,3 +385,26 @@ func TestOffersEndWithTheLease(t *testing.T) {
 		wantWindow(t, r, false, "a/2")
 	})
 }
+
+// A poll that finds no end keeps back nothing that was offered, and what was overlooked is found when polls work again.
+func TestAPollThatFailsKeepsNothingBack(t *testing.T) {
+	t.Parallel()
+	primed(t, func(t *testing.T, m *outboxtest.Memory, r *outbox.Relay) {
+		slow := true
+		m.FailWith(func(method string) error {
+			if slow && (method == "Oldest" || method == "Fetch") {
+				time.Sleep(2 * time.Second)
+				return context.DeadlineExceeded
+			}
+			return nil
+		})
+		for seq := int64(2); seq < 22; seq++ {
+			r.Offer(commit(t, m, seq, seq))
+			done(t, r, wantWindow(t, r, true, fmt.Sprint("a/", seq)))
+			time.Sleep(outbox.DefaultPoll / 2)
+		}
+		appendRows(t, m, "b", 1, 1) // by another process, which nobody hears of
+		slow = false
+		wantWindow(t, r, false, "b/1")
+	})
+}

@@ -26,6 +26,10 @@ const (
 	// callTimeout bounds one try to read or mark rows: a database that went silent, with its connection open, must not hold
 	// the relay for as long as TCP is patient.
 	callTimeout = 10 * time.Second
+	// pollTimeout bounds a poll, during which nothing is handed out; one that fails is not tried again for pollPause times as
+	// long as it took.
+	pollTimeout = 2 * time.Second
+	pollPause   = 4
 	// removeTries bounds how far the time for a removal grows: after a long outage it may have much to do at once.
 	removeTries = 6
 )

@@ -66,9 +66,7 @@ func (r *Relay) look(ctx context.Context) (Window, error) {
 	if rows := r.takeAhead(ctx); len(rows) > 0 {
 		return Window{Rows: rows}, nil
 	}
-	if err := r.poll(ctx); err != nil {
-		return Window{}, err
-	}
+	r.poll(ctx)
 	if rows, all := r.takeOffered(); all {
 		return Window{Rows: rows, Offered: true}, nil
 	}
@@ -82,18 +80,26 @@ func (r *Relay) look(ctx context.Context) (Window, error) {
 }
 
 // poll looks, once in Options.Poll, whether something was overlooked: a row that waits for half of that time. What is on its
-// way is younger as a rule, so that a poll of a busy outbox neither marks nor reads rows that are removed in a moment.
-func (r *Relay) poll(ctx context.Context) error {
+// way is younger as a rule, so that a poll of a busy outbox neither marks nor reads rows that are removed in a moment. One that
+// fails keeps nothing back that was offered: under a snapshot of some hours, as pg_dump has one, the server steps over all rows
+// that were removed since, and a poll may take longer than it has time.
+func (r *Relay) poll(ctx context.Context) {
 	shards, due := r.pollDue()
 	if !due {
-		return nil
+		return
 	}
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	pollCtx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
-	age, err := r.o.Store.Oldest(ctx, shards)
-	r.endPoll(began, err != nil || age >= r.o.Poll/2)
-	return err
+	age, err := r.o.Store.Oldest(pollCtx, shards)
+	switch {
+	case err == nil:
+		r.endPoll(began, age >= r.o.Poll/2)
+	case ctx.Err() == nil:
+		wait := pollPause * time.Since(began)
+		r.o.Logger.Warn("outbox not polled for overlooked rows, retrying", "wait", wait, "error", err)
+		r.postponePoll(wait)
+	}
 }
 
 // fetch first marks what is published and still there, or it would get that again. It returns the lease under which it asked.
