@@ -78,7 +78,7 @@ $("sign-in-form").addEventListener("submit", (e) => {
 
 $("change-name").addEventListener("click", () => {
   const left = chat.outbox.of(chat.name).length;
-  const warning = `${plural(left, "message has", "messages have")} not been sent yet. They go out when you are ${chat.name} again. Change the name?`;
+  const warning = `${plural(left, "message has", "messages have")} not been sent yet. ${left === 1 ? "It goes" : "They go"} out when you are ${chat.name} again. Change the name?`;
   if (left > 0 && !confirm(warning)) return;
   end();
   askName();

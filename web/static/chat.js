@@ -62,6 +62,7 @@ export class Chat {
     }
     this.#failPages();
     this.connection.end();
+    this.outbox.end();
   }
 
   join(name) {

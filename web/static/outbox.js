@@ -18,8 +18,16 @@ export class Outbox {
   #entries = new Map(); // id → entry, the ones that this tab sends
   #adopted = false; // without locks, which cannot tell the entries of a tab that lives
 
+  #release; // ends the tab's lock
+
   constructor() {
-    navigator.locks?.request(tabLock(this.#tab), () => new Promise(() => {}));
+    const ended = new Promise((resolve) => (this.#release = resolve));
+    navigator.locks?.request(tabLock(this.#tab), () => ended);
+  }
+
+  // end leaves the entries to whoever adopts them.
+  end() {
+    this.#release();
   }
 
   // add writes a send down and returns its entry.
