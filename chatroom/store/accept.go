@@ -246,7 +246,7 @@ func isRace(err error) bool {
 // isBadRow tells errors that come from a row's content: data exceptions, failed checks, and an index entry too large.
 func isBadRow(err error) bool {
 	code := sqlState(err)
-	return strings.HasPrefix(code, "22") || code == "23514" || code == "23502" || db.IsTooLarge(err)
+	return strings.HasPrefix(code, "22") || code == "23514" || code == "23502" || code != "" && db.IsTooLarge(err)
 }
 
 // sqlState is the code of an error that ended the statement and no more; of others, and of unknown outcomes, "".
