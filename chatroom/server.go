@@ -51,7 +51,7 @@ type Options struct {
 	SendRate       float64       // messages a second for each user; 0: no limit
 	SendBurst      int           // default 100
 	RecentEvents   int           // kept for each room, default 1000
-	RecentBytes    int           // kept for each room, default 1 MiB
+	RecentBytes    int           // kept for each room, default 4 MiB
 	RecentTTL      time.Duration // default 10 min
 	RecentTotal    int           // bytes kept for all rooms together, default 64 MiB
 	MaxConnections int           // 0: no limit
@@ -101,7 +101,7 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	def(&o.Heartbeat, 25*time.Second)
 	def(&o.SendBurst, 100)
 	def(&o.RecentEvents, 1000)
-	def(&o.RecentBytes, 1<<20)
+	def(&o.RecentBytes, 4<<20)
 	def(&o.RecentTTL, 10*time.Minute)
 	def(&o.RecentTotal, 64<<20)
 	def(&o.Logger, slog.New(slog.DiscardHandler))

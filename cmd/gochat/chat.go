@@ -41,7 +41,7 @@ func declareChat(s *config.Set) func() chatConfig {
 	heartbeat := s.Duration("heartbeat", 25*time.Second, "time between two pings to a client; one that is silent for two of them is cut off",
 		config.Check(config.PositiveDuration))
 	events := s.Int("recent-events", 1000, "events of a room that are kept in memory", config.Check(config.AtLeast(1)))
-	size := s.Size("recent-bytes", 1<<20, "bytes of events of a room that are kept in memory", config.Check(config.AtLeast(1)))
+	size := s.Size("recent-bytes", 4<<20, "bytes of events of a room that are kept in memory", config.Check(config.AtLeast(1)))
 	ttl := s.Duration("recent-ttl", 10*time.Minute, "time after which the events of a silent room leave the memory",
 		config.Check(config.PositiveDuration))
 	total := s.Size("recent-total", 64<<20, "bytes of events of all rooms together that are kept in memory; the oldest give way",
