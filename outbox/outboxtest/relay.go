@@ -216,7 +216,11 @@ func testRelaySweepAsks(t *testing.T, b Backend) {
 		o.RepublishAfter = 60 * time.Millisecond
 		o.Watermarks = func(_ context.Context, keys []string) (map[string]int64, error) {
 			asked <- keys
-			return map[string]int64{"a": 3, "b": 3}, nil
+			marks := map[string]int64{}
+			for _, key := range keys {
+				marks[key] = 3
+			}
+			return marks, nil
 		}
 	})
 	b.mustAppend(t, append(rows("a", 1, 3), rows("b", 1, 3)...)...)
