@@ -20,8 +20,6 @@ import (
 	"github.com/rafaeldepontes/go-chat/chatroom/store/storetest"
 	"github.com/rafaeldepontes/go-chat/internal/db"
 	"github.com/rafaeldepontes/go-chat/internal/db/dbtest"
-	"github.com/rafaeldepontes/go-chat/internal/services"
-	"github.com/rafaeldepontes/go-chat/migrations"
 )
 
 // The suite runs with a tracer that counts deadlocks: Accept would try again after one, and hide that its order of locks
@@ -208,111 +206,6 @@ func TestOutageCommitsNothing(t *testing.T) {
 		}
 	}
 	mustEachOnce(t, store.NewPostgres(direct), 2)
-}
-
-// What the database itself refuses, here keys that no index entry can hold, fails alone too.
-func TestRefusedRowFailsAlone(t *testing.T) {
-	t.Parallel()
-	pool, _ := dbtest.Postgres(t)
-	s := store.NewPostgres(pool)
-	huge := make([]byte, 20_000)
-	_, _ = rand.Read(huge)
-	batch := sends("", 64)
-	batch[7].ID = fmt.Sprintf("%x", huge)
-	batch[40].Sender = fmt.Sprintf("%x", huge)
-	batch[63].Room = fmt.Sprintf("%x", huge)
-	receipts, err := s.Accept(t.Context(), batch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i, r := range receipts {
-		bad := i == 7 || i == 40 || i == 63
-		if bad != errors.Is(r.Err, store.ErrBadRow) {
-			t.Errorf("send %d: got %v", i, r.Err)
-		}
-	}
-	mustEachOnce(t, s, 61)
-	if _, err := s.OpenRoom(t.Context(), batch[63].Room); !errors.Is(err, store.ErrBadRow) {
-		t.Errorf("open a room of that name: got %v, want ErrBadRow", err)
-	}
-}
-
-// However long the search for the refused ones may take, nothing is accepted that has no seq.
-func TestNothingIsAcceptedWhereTheSearchForRefusedRowsEndsEarly(t *testing.T) {
-	t.Parallel()
-	pool, _ := dbtest.Postgres(t)
-	s := store.NewPostgres(pool)
-	huge := make([]byte, 20_000)
-	_, _ = rand.Read(huge)
-	for try, early := 0, true; early; try++ {
-		batch := sends(fmt.Sprint(try, "-"), 64)
-		for i := range batch[1:] {
-			batch[1+i].ID = fmt.Sprintf("%x %d %d", huge, try, i)
-		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond<<try)
-		receipts, err := s.Accept(ctx, batch)
-		cancel()
-		if early = err != nil; early {
-			continue
-		}
-		for i, r := range receipts {
-			if refused := errors.Is(r.Err, store.ErrBadRow); refused != (i > 0) || (r.Seq > 0) == refused {
-				t.Fatalf("try %d, send %d: got %+v", try, i, r)
-			}
-		}
-	}
-}
-
-// A commit that no standby has confirmed is not accepted, at the second try neither: who found the send to be known, and wrote
-// nothing, would not be kept waiting by the server.
-func TestAStandbyThatIsAwayKeepsARetryWaiting(t *testing.T) {
-	t.Parallel()
-	srv, err := services.StartPostgres(t.Context(), t.TempDir(), services.Options{NoSync: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := srv.Kill(); err != nil {
-			t.Error(err)
-		}
-	})
-	m, err := migrations.Postgres(srv.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := m.Up(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := m.Close(); err != nil {
-		t.Fatal(err)
-	}
-	pool := dbtest.Pool(t, srv.URL())
-	s := store.NewPostgres(pool)
-	if _, err := s.Accept(t.Context(), sends("before ", 2)); err != nil {
-		t.Fatal(err)
-	}
-	for _, statement := range []string{"ALTER SYSTEM SET synchronous_standby_names = 'away'", "SELECT pg_reload_conf()"} {
-		if _, err := pool.Exec(t.Context(), statement); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for waits := false; !waits; { // the server has not read it at once
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		_, err := pool.Exec(ctx, "UPDATE chatroom.rooms SET head = head")
-		waits = err != nil
-		cancel()
-	}
-	for n := 1; n <= 2; n++ {
-		batch := sends(fmt.Sprint("of ", n, " "), n)
-		for range 2 {
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			receipts, err := s.Accept(ctx, batch)
-			cancel()
-			if err == nil {
-				t.Errorf("%d sends: got %+v", n, receipts)
-			}
-		}
-	}
 }
 
 // A replica that hangs in its transaction holds a room for no longer than the lock timeout, and others say so plainly.
